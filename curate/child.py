@@ -1,0 +1,131 @@
+"""The process in which media is opened: reads requests on standard input, answers on what was standard output.
+
+`python -m curate.child BYTES` is started by `curate.sandbox`, which kills it when it hangs. It ends by itself when
+its parent does.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import av.logging
+import cv2
+
+from curate import analyze, plugins
+from curate.folder import fetched
+from curate.media.probe import probe
+from curate.sandbox import Tables, receive, send
+from curate.stage import RowStage
+from curate.workspace import open_workspace
+
+Progress = Callable[[float], None]
+Answer = tuple[dict[str, Any], Tables]
+
+BEAT_S = 0.5
+"""Least time between two signs of life, seconds."""
+
+
+def _probe(header: dict[str, Any], tables: Tables, progress: Progress) -> Answer:
+    return {"probe": probe(header["path"])}, {}
+
+
+def _analyze(header: dict[str, Any], tables: Tables, progress: Progress) -> Answer:
+    with fetched(header["source"]["path"]) as path:
+        return analyze.analyze(path, header["source"], header["probes"], header["interval"], progress)
+
+
+def _stage(header: dict[str, Any], tables: Tables, progress: Progress) -> Answer:
+    stage = plugins.stage_class(header["stage"]).model_validate(header["parameters"])
+    assert isinstance(stage, RowStage)  # noqa: S101 - for the type checker; the engine sends no other kind
+    with open_workspace(header["dataset"], progress) as work:
+        rows, failures = analyze.run_rows(stage, tables, work)
+    return {"failures": failures}, {"rows": rows}
+
+
+WORK: Mapping[str, Callable[[dict[str, Any], Tables, Progress], Answer]] = {
+    "probe": _probe,
+    "analyze": _analyze,
+    "stage": _stage,
+}
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not get among the answers
+    _limit(int(sys.argv[1]))
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    av.logging.set_level(None)
+    cv2.setNumThreads(1)
+    cv2.ocl.setUseOpenCL(False)
+    read = _exact(sys.stdin.buffer)
+    while True:
+        try:
+            header, tables = receive(read)
+        except EOFError:
+            return
+        try:
+            answer, results = WORK[header.pop("work")](header, tables, _Heart(answers))
+        except Exception as error:
+            answer, results = {"error": describe(error)}, {}
+        send(answers, answer, results)
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An exception as JSON."""
+    return {
+        "kind": type(error).__name__,
+        "message": str(error) or type(error).__name__,
+        "trace": "".join(traceback.format_exception(error)),
+        "number": error.errno if isinstance(error, OSError) else None,
+    }
+
+
+class _Heart:
+    """Sends a sign of life at most every `BEAT_S` seconds."""
+
+    def __init__(self, answers: IO[bytes]) -> None:
+        self._answers = answers
+        self._last = time.monotonic()
+
+    def __call__(self, video_s: float) -> None:
+        if time.monotonic() - self._last >= BEAT_S:
+            self._last = time.monotonic()
+            send(self._answers, {"progress": video_s}, {})
+
+
+def _limit(memory: int) -> None:
+    """Cap what the process may allocate. Where the system has no such limit, the deadline alone protects."""
+    if sys.platform == "linux":
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _exact(file: IO[bytes]) -> Callable[[int], bytes]:
+    def read(size: int) -> bytes:
+        data = file.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+    return read
+
+
+if __name__ == "__main__":
+    sys.path[:] = [p for p in sys.path if p and Path(p) != Path.cwd()]  # no code from wherever the user stands
+    main()

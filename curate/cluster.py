@@ -1,0 +1,218 @@
+"""Dask: a local cluster or somebody's scheduler, and a bounded number of tasks under way on it.
+
+Tasks are handed over in batches that last about half a second, so that a million cheap tasks are not a million
+futures, and no more batches than a few per worker thread are under way at any time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dask
+import distributed
+from distributed.scheduler import KilledWorker
+
+from curate.work import JobError, Receipt, Task, perform
+
+BATCH_S = 0.5
+"""Aimed length of a batch: long against Dask's millisecond per task, short enough that losing one does not matter."""
+LARGEST_BATCH = 64
+IN_FLIGHT_PER_THREAD = 2
+"""One batch running and one waiting, so that no worker idles while its receipt travels."""
+
+
+class ClusterError(Exception):
+    """No workers to be had, or none with the resources that a stage needs."""
+
+
+@contextmanager
+def connect(scheduler: str | None, workers: int | None) -> Iterator[distributed.Client]:
+    """A client of the scheduler at an address, or of a cluster started on this machine for as long as the block lasts.
+
+    Args:
+        scheduler: address such as `tcp://10.0.0.5:8786`; None starts a local cluster.
+        workers: processes of the local cluster, by default one for each core.
+
+    Raises:
+        ClusterError: the scheduler cannot be reached.
+    """
+    if scheduler is not None:
+        try:
+            client = distributed.Client(scheduler, timeout="30s", set_as_default=False)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise ClusterError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+        with client:
+            yield client
+        return
+    # A dead worker fails its tasks at once: how often each is tried again is counted here, task by task, because
+    # Dask counts a death against every task that waited on the worker.
+    settings = {
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.admin.log-format": "%(levelname)s %(message)s",
+    }
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=workers or os.cpu_count() or 1,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def threads(client: distributed.Client) -> int:
+    """Worker threads of the cluster, waiting a minute for the first.
+
+    Raises:
+        ClusterError: no worker came.
+    """
+    try:
+        client.wait_for_workers(1, timeout=60)
+    except TimeoutError as error:
+        raise ClusterError("the Dask scheduler has no workers; start some and run again") from error
+    return sum(int(w["nthreads"]) for w in client.scheduler_info(n_workers=-1)["workers"].values())
+
+
+def require_resources(client: distributed.Client, stage: str, resources: dict[str, float]) -> None:
+    """Refuse a stage whose tasks would wait for ever.
+
+    Raises:
+        ClusterError: no worker offers what the stage needs.
+    """
+    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+        if all(worker.get("resources", {}).get(name, 0) >= amount for name, amount in resources.items()):
+            return
+    wanted = " ".join(f"{name}={amount:g}" for name, amount in resources.items())
+    raise ClusterError(f"stage {stage!r} needs workers with {wanted}; start them with --resources '{wanted}'")
+
+
+@dataclass
+class _Batch:
+    tasks: list[Task]
+    after: _Group | None = None
+    attempt: int = 1
+
+
+@dataclass
+class _Group:
+    """Tasks of one source of which the last waits for the others."""
+
+    waiting: int
+    last: Task
+    lost: bool = False
+
+
+@dataclass
+class Driver:
+    """Keeps a bounded number of batches under way and calls `done` with each task's receipt."""
+
+    client: distributed.Client
+    dataset_url: str
+    recipe_text: str
+    attempts: int
+    done: Callable[[Task, Receipt], None]
+    resources: dict[str, float] = field(default_factory=dict)
+
+    def run(self, sources: Iterable[list[Task]]) -> None:
+        """Do all tasks. Each list holds one source's tasks, of which the last needs the others done.
+
+        Raises:
+            JobError: a task failed in a way that would fail every other, or the cluster went away.
+        """
+        self._incoming = iter(sources)
+        self._ready: deque[_Batch] = deque()
+        self._under_way: dict[distributed.Future, _Batch] = {}
+        self._mean_s = BATCH_S
+        room = max(2, IN_FLIGHT_PER_THREAD * threads(self.client))
+        finished = distributed.as_completed(loop=self.client.loop)
+        try:
+            while True:
+                while len(self._under_way) < room and (batch := self._next()):
+                    future = self._submit(batch)
+                    self._under_way[future] = batch
+                    finished.add(future)
+                if not self._under_way:
+                    return
+                future = next(finished)
+                self._finish(future, self._under_way.pop(future))
+        finally:
+            self.client.cancel(list(self._under_way), force=True)
+
+    def _submit(self, batch: _Batch) -> distributed.Future:
+        return self.client.submit(
+            perform, self.dataset_url, self.recipe_text, batch.tasks, pure=False, resources=self.resources or None
+        )
+
+    def _next(self) -> _Batch | None:
+        if self._ready:
+            return self._ready.popleft()
+        size = min(LARGEST_BATCH, max(1, int(BATCH_S / max(self._mean_s, 1e-4))))
+        tasks: list[Task] = []
+        for source in itertools.islice(self._incoming, size):
+            if len(source) == 1:
+                tasks += source
+                continue
+            group = _Group(len(source) - 1, source[-1])
+            self._ready += [_Batch([task], group) for task in source[:-1]]
+        if tasks:
+            return _Batch(tasks)
+        return self._ready.popleft() if self._ready else None
+
+    def _finish(self, future: distributed.Future, batch: _Batch) -> None:
+        try:
+            receipts: list[Receipt] = future.result()
+        except KilledWorker:
+            self._lost(batch)
+            return
+        except JobError:
+            raise
+        except (distributed.CancelledError, OSError) as error:
+            raise JobError(f"the Dask cluster went away ({error}); run the same command again to go on") from error
+        for task, receipt in zip(batch.tasks, receipts, strict=True):
+            seconds = sum(receipt.seconds.values())
+            self._mean_s += 0.2 * (seconds - self._mean_s)
+            self.done(task, receipt)
+        self._arrived(batch.after)
+
+    def _arrived(self, group: _Group | None) -> None:
+        if group is None:
+            return
+        group.waiting -= 1
+        if not group.waiting:
+            self._ready.appendleft(_Batch([quarantine(group.last, self.attempts) if group.lost else group.last]))
+
+    def _lost(self, batch: _Batch) -> None:
+        """A worker died with the batch: each task is tried again by itself, a bounded number of times."""
+        if batch.attempt < self.attempts:
+            self._ready += [_Batch([task], batch.after, batch.attempt + 1) for task in batch.tasks]
+            return
+        for task in batch.tasks:
+            if task["kind"] in {"table", "digests", "group"}:
+                raise JobError(f"the worker died {self.attempts} times on {_name(task)}; see the worker's log")
+            if batch.after is not None:
+                batch.after.lost = True
+                self._arrived(batch.after)
+            else:
+                self._ready.append(_Batch([quarantine(task, self.attempts)]))
+
+
+def quarantine(task: Task, attempts: int) -> Task:
+    """The task that files another one as failed."""
+    message = f"a worker died {attempts} times while it had this source; try it alone, with more memory"
+    return {"kind": "quarantine", "task": task, "message": message}
+
+
+def _name(task: Task) -> str:
+    named: Any = task.get("stage") or task.get("table") or task["step"]["stage"]
+    return f"{task['kind']} task {named!r}"

@@ -1,0 +1,61 @@
+"""The engine's own verbs, one file each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from curate.cluster import ClusterError
+from curate.dataset import Dataset, DatasetBusyError
+from curate.ledger import AuditError
+from curate.listing import InputError
+from curate.recipe import RecipeError
+from curate.work import JobError
+
+WRONG_USE = 2
+FAILED = 1
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")
+]
+DatasetArgument = Annotated[str, typer.Argument(help="The dataset directory.", metavar="DATASET")]
+
+
+def logs() -> Console:
+    """Where messages for people go: standard error, so that standard output can be piped on."""
+    return Console(stderr=True, soft_wrap=True)
+
+
+def stop(message: str, status: int) -> NoReturn:
+    """End with a message and no traceback."""
+    print(f"curate: {message}", file=sys.stderr)
+    raise typer.Exit(status)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn the errors that a user can mend into one line and the right exit status."""
+    try:
+        yield
+    except (RecipeError, InputError) as error:
+        stop(str(error), WRONG_USE)
+    except (ClusterError, DatasetBusyError, JobError, AuditError) as error:
+        stop(str(error), FAILED)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        stop(f"{name}{error.strerror or error}", FAILED)
+    except KeyboardInterrupt:
+        stop("stopped; what is done is kept, and the same command goes on from here", 130)
+
+
+def existing(url: str) -> Dataset:
+    """A dataset that a run has made."""
+    dataset = Dataset(url)
+    if not dataset.exists("recipe.yaml"):
+        stop(f"{url} is no dataset: it has no recipe.yaml; make one with curate run", WRONG_USE)
+    return dataset

@@ -1,0 +1,96 @@
+"""`curate run`: the main job."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from curate import recipe as recipes
+from curate.commands import FAILED, WRONG_USE, JsonOption, logs, plain_errors, stop
+from curate.ledger import Step
+from curate.progress import Reporter
+from curate.run import Summary
+from curate.run import run as run_job
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name (see `curate recipes`) or a YAML file.")],
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "-i",
+            "--input",
+            help="A file, a folder, a glob, or a CSV/Parquet list with a column `path`; may be repeated.",
+        ),
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", help="The dataset directory; made if it is not there.")],
+    more_inputs: Annotated[list[str] | None, typer.Argument(help="More inputs.", metavar="[PATH]...")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler; by default this machine's cores are used.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Local worker processes, by default one a core.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="stage.parameter=value over the recipe; may be repeated.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any source or clip failed.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Make or bring up to date a dataset: what is there is not done again, and a killed run is completed."""
+    console = logs()
+    with plain_errors():
+        plan = recipes.load(recipe, overrides or [])
+        given = [*inputs, *(more_inputs or [])]
+        with Reporter(console, quiet=json_output) as reporter:
+            summary = run_job(plan, given, output, reporter, scheduler, workers, retry_failed)
+    if not sum(summary.states["source"].values()):
+        stop(
+            f"no video was found in {', '.join(given)}; {summary.passed_over} files of other kinds were passed over",
+            WRONG_USE,
+        )
+    if json_output:
+        typer.echo(json.dumps({**asdict(summary), "failed": summary.failed, "dataset": output}))
+    else:
+        show(console, summary, output)
+    if strict and summary.failed:
+        raise typer.Exit(FAILED)
+
+
+def show(console: Console, summary: Summary, output: str) -> None:
+    """The summary that a person reads after a run."""
+    if not summary.tasks:
+        console.print("Nothing to do: everything is there already.", highlight=False)
+    console.print(funnel_table(summary.funnel))
+    for kind, by_state in summary.states.items():
+        parts = ", ".join(f"{count} {state}" for state, count in by_state.items())
+        console.print(f"{kind}s: {parts}", highlight=False)
+    if summary.passed_over:
+        console.print(f"{summary.passed_over} files of other kinds were passed over", highlight=False)
+    if summary.seconds:
+        slowest, seconds = max(summary.seconds.items(), key=lambda item: item[1])
+        console.print(
+            f"{summary.tasks} tasks in {summary.wall_s:.1f} s; slowest stage: {slowest} "
+            f"({seconds:.1f} of {sum(summary.seconds.values()):.1f} worker seconds)",
+            highlight=False,
+        )
+    if summary.failed:
+        console.print(f"{summary.failed} failed; see them with: curate status {output}", highlight=False, markup=False)
+    console.print(f"Look at it: curate report {output}", highlight=False, markup=False)
+
+
+def funnel_table(steps: list[Step]) -> Table:
+    """The retention funnel as a table for a terminal."""
+    table = Table("step", "count", "hours", "of the hours before")
+    before = None
+    for step in steps:
+        share = f"{step.hours / before:.0%}" if before else ""
+        table.add_row(step.name, str(step.count), f"{step.hours:.3f}", share)
+        before = step.hours
+    return table

@@ -1,0 +1,111 @@
+"""The dataset directory: tables as Parquet parts named by task keys, clips, shards, the recipe as run.
+
+A part is put in place in one step, and its presence is what "done" means. A task's errors are written before its
+part, so a part that is there has its errors there too.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from curate.folder import Folder
+from curate.stage import Row
+from schemas import Table
+
+PROVENANCE = b"longtake"
+"""Key in a part's schema metadata under which its provenance stands, as JSON."""
+
+
+class Dataset(Folder):
+    """A dataset directory, local or remote."""
+
+    def part(self, table: str, key: str) -> str:
+        return f"tables/{table}/{key}.parquet"
+
+    def keys(self, table: str) -> set[str]:
+        """Keys of the parts that are in place."""
+        return {n.removesuffix(".parquet") for n in self.names(f"tables/{table}") if n.endswith(".parquet")}
+
+    def write_part(self, table: Table, key: str, rows: pa.Table, provenance: Mapping[str, Any]) -> None:
+        """Put a part in place in one step."""
+        self.write(self.part(table.name, key), encode_part(table, [rows], provenance))
+
+    def drop_part(self, table: str, key: str) -> None:
+        self.remove(self.part(table, key))
+
+    def read_part(self, table: Table, key: str, columns: Sequence[str] = ()) -> pa.Table:
+        with self.fs.open(self.path(self.part(table.name, key)), "rb") as file:
+            return pq.read_table(file, columns=list(columns) or None).replace_schema_metadata(None)
+
+    def provenance(self, table: str, key: str) -> dict[str, Any]:
+        with self.fs.open(self.path(self.part(table, key)), "rb") as file:
+            return dict(json.loads((pq.read_schema(file).metadata or {}).get(PROVENANCE, b"{}")))
+
+    def scan(self, table: Table, keys: Iterable[str] | None = None) -> ds.Dataset:
+        """The given parts (all by default) as one lazily read table, in the order of their keys."""
+        chosen = sorted(self.keys(table.name) if keys is None else keys)
+        paths = [self.path(self.part(table.name, key)) for key in chosen]
+        if not paths:
+            return ds.dataset(table.schema.empty_table())
+        return ds.dataset(paths, schema=table.schema, format="parquet", filesystem=self.fs)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the dataset for one writer. The lock dies with its process, however that ends.
+
+        Raises:
+            DatasetBusyError: another process on this machine is writing to it.
+        """
+        if not self.local:
+            yield
+            return
+        import fcntl  # only POSIX has it, and only a local dataset needs it
+        import os
+
+        os.makedirs(self.root, exist_ok=True)
+        with open(f"{self.root}/.lock", "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise DatasetBusyError(
+                    f"{self.url}: another run is writing to this dataset; wait for it, or choose another -o"
+                ) from error
+            yield
+
+
+class DatasetBusyError(Exception):
+    """Two runs on one dataset at once."""
+
+
+def encode_part(table: Table, batches: Iterable[pa.Table], provenance: Mapping[str, Any]) -> bytes:
+    """Parquet bytes of one part. The same rows and provenance give the same bytes."""
+    schema = table.schema.with_metadata({PROVENANCE: json.dumps(provenance, sort_keys=True).encode()})
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_table(batch.cast(table.schema).replace_schema_metadata(schema.metadata))
+    return buffer.getvalue()
+
+
+def to_arrow(table: Table, rows: Sequence[Row]) -> pa.Table:
+    """Rows as an Arrow table of exactly the table's schema.
+
+    Raises:
+        ValueError: a row has a column that the table lacks, or lacks one that may not be null.
+    """
+    known = set(table.schema.names)
+    for row in rows:
+        if unknown := set(row) - known:
+            raise ValueError(f"table {table.name!r} has no column {', '.join(sorted(unknown))}")
+        for column in table.schema:
+            if not column.nullable and row.get(column.name) is None:
+                raise ValueError(f"table {table.name!r}: column {column.name!r} may not be null")
+    return pa.Table.from_pylist(list(rows), schema=table.schema)

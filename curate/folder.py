@@ -1,0 +1,133 @@
+"""A folder on any filesystem that fsspec knows, in which a file is there whole or not at all.
+
+All that the engine reads and writes of a dataset goes through here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+TEMPORARY = ".tmp-"
+"""Mark in the names of files that are being written; what a killed run left behind is found by it."""
+
+
+class Folder:
+    """Files under one root, named by relative paths with forward slashes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.fs, self.root = fsspec.core.url_to_fs(url)
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def path(self, relative: str) -> str:
+        """The file's full name on its filesystem."""
+        if relative.startswith("/") or ".." in relative.split("/"):
+            raise ValueError(f"{relative!r} leaves the folder {self.url}")
+        return f"{self.root}/{relative}"
+
+    def exists(self, relative: str) -> bool:
+        return bool(self.fs.exists(self.path(relative)))
+
+    def read(self, relative: str) -> bytes:
+        return bytes(self.fs.cat_file(self.path(relative)))
+
+    def write(self, relative: str, data: bytes) -> None:
+        """Write a whole file in one step: a rename on a local disk, one PUT on an object store."""
+        if not self.local:
+            self.fs.pipe_file(self.path(relative), data)
+            return
+        with self._new_file(relative) as temporary, open(temporary, "wb") as file:
+            file.write(data)
+
+    def move_in(self, local: Path, relative: str) -> None:
+        """Bring a finished local file into the folder in one step; the local file is gone afterwards."""
+        if not self.local:
+            self.fs.put_file(str(local), self.path(relative))
+            local.unlink()
+            return
+        with self._new_file(relative) as temporary:
+            shutil.move(str(local), temporary)
+
+    @contextmanager
+    def _new_file(self, relative: str) -> Iterator[str]:
+        """A temporary name beside the target that becomes the target when the block ends well."""
+        target = self.path(relative)
+        parent, name = os.path.split(target)
+        os.makedirs(parent, exist_ok=True)
+        temporary = f"{parent}/{TEMPORARY}{uuid.uuid4().hex[:12]}-{name}"
+        try:
+            yield temporary
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, target)
+        except BaseException:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+
+    @contextmanager
+    def fetch(self, relative: str) -> Iterator[Path]:
+        """The file on a local disk, for libraries that need a path."""
+        with fetched(self.path(relative) if self.local else self.fs.unstrip_protocol(self.path(relative))) as path:
+            yield Path(path)
+
+    def names(self, relative: str) -> list[str]:
+        """Names of the files directly in a sub-folder; empty where there is none."""
+        try:
+            if self.local:
+                with os.scandir(self.path(relative)) as entries:
+                    return [e.name for e in entries if e.is_file() and not e.name.startswith(TEMPORARY)]
+            self.fs.invalidate_cache()
+            found = self.fs.ls(self.path(relative), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [f["name"].rsplit("/", 1)[-1] for f in found if f["type"] == "file"]
+
+    def tree(self, relative: str) -> list[str]:
+        """Relative paths of all the files below a sub-folder."""
+        try:
+            found = self.fs.find(self.path(relative))
+        except FileNotFoundError:
+            return []
+        return [p[len(self.root) + 1 :] for p in found if not p.rsplit("/", 1)[-1].startswith(TEMPORARY)]
+
+    def remove(self, relative: str) -> None:
+        """Delete a file; one that is already gone is as good."""
+        try:
+            self.fs.rm_file(self.path(relative))
+        except FileNotFoundError:
+            return
+
+    def sweep(self) -> None:
+        """Delete what killed runs left half-written. Only for the holder of the dataset's lock."""
+        if not self.local:
+            return  # an object store shows no half-written object
+        for parent, _, names in os.walk(self.root):
+            for name in names:
+                if name.startswith(TEMPORARY):
+                    os.unlink(os.path.join(parent, name))
+
+
+@contextmanager
+def fetched(url: str) -> Iterator[str]:
+    """A file of any filesystem as a local path; a remote one is copied for as long as the block lasts."""
+    fs, path = fsspec.core.url_to_fs(url)
+    if isinstance(fs, LocalFileSystem):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
+        local = os.path.join(folder, "source" + os.path.splitext(path)[1])
+        fs.get_file(path, local)
+        yield local

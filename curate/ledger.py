@@ -1,0 +1,183 @@
+"""The audit at the end of a run: every source and every clip in exactly one state, and the funnel they went through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from curate import keys
+from curate.dataset import Dataset
+from curate.stage import Row
+from schemas import clips, decisions, errors, ledger, media, shards
+from schemas import sources as source_table
+
+_SOURCE_COLUMNS = ("source_id", "path", "failure", "duration_s")
+
+NO_CLIP = "no take was found in it"
+
+
+TABLES = {t.name: t for t in (clips.TABLE, decisions.TABLE, media.TABLE, shards.SAMPLES, shards.SHARDS, errors.TABLE)}
+"""The tables that the audit understands: the field's own, which any recipe may write or leave out."""
+
+
+class AuditError(Exception):
+    """The dataset contradicts itself; a bug or a hand in the files."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One bar of the funnel."""
+
+    name: str
+    count: int
+    hours: float
+
+
+def build(dataset: Dataset, sources: Sequence[Row], table_keys: Mapping[str, Sequence[str]]) -> pa.Table:
+    """The ledger of all sources and clips.
+
+    A clip is failed where a stage failed on it or on its source; otherwise rejected or kept as `decisions` says, and
+    kept where the recipe decides nothing. A source is failed where a stage failed on it, kept where a clip of it is.
+    """
+    with duckdb.connect() as database:
+        _register(database, dataset, sources, table_keys)
+        table = database.sql(_LEDGER).to_arrow_table()
+    return table.cast(ledger.TABLE.schema)
+
+
+def audit(dataset: Dataset, book: pa.Table, table_keys: Mapping[str, Sequence[str]]) -> None:
+    """Check the ledger against the tables and files.
+
+    Raises:
+        AuditError: a source or clip is in no state or in two, or what is kept is not what was packed.
+    """
+    with duckdb.connect() as database:
+        database.register("ledger", book)
+        doubled = database.sql("select kind, source_id, clip_id from ledger group by all having count(*) <> 1 limit 1")
+        for kind, source_id, clip_id in doubled.fetchall():
+            raise AuditError(f"{kind} {clip_id or source_id} is in more than one state")
+        if "samples" not in table_keys or "media" not in table_keys:
+            return
+        for name in ("samples", "media", "shards"):
+            database.register(name, dataset.scan(TABLES[name], table_keys.get(name, [])))
+        astray = database.sql(
+            "select coalesce(l.clip_id, s.clip_id), l.clip_id is null from "
+            "(select clip_id from ledger where kind = 'clip' and state = 'kept') l "
+            "full join samples s on s.clip_id = l.clip_id where l.clip_id is null or s.clip_id is null limit 1"
+        )
+        for clip_id, unkept in astray.fetchall():
+            raise AuditError(f"clip {clip_id} is {'packed but not kept' if unkept else 'kept but not packed'}")
+        named = {r[0] for r in database.sql("select shard from shards").fetchall()}
+    there = {path for path in dataset.tree("shards") if path.endswith(".tar")}
+    if "shards" in table_keys and named != there:
+        raise AuditError(f"shards on disk are not those of the table: {sorted(named ^ there)[:3]}")
+
+
+def funnel(dataset: Dataset, book: pa.Table, table_keys: Mapping[str, Sequence[str]]) -> list[Step]:
+    """What was left after each step, in clips and hours, in the order in which the rules stand."""
+    with duckdb.connect() as database:
+        database.register("ledger", book)
+        steps = [
+            Step("sources", *_tally(database, "kind = 'source'")),
+            Step("readable", *_tally(database, "kind = 'source' and state <> 'failed'")),
+        ]
+        if "clips" not in table_keys:
+            return steps
+        total, hours = _tally(database, "kind = 'clip'")
+        steps.append(Step("takes", total, hours))
+        if "decisions" in table_keys:
+            database.register("decisions", dataset.scan(decisions.TABLE, table_keys["decisions"]))
+            rules = database.sql(
+                "select first_rule, count(*), sum(duration_s) / 3600 from decisions join ledger using (clip_id) "
+                "where first_rule is not null and kind = 'clip' group by first_rule, rule_number order by rule_number"
+            )
+            for name, out, lost in rules.fetchall():
+                total, hours = total - out, hours - lost
+                steps.append(Step(f"after {name}", total, hours))
+        steps.append(Step("kept", *_tally(database, "kind = 'clip' and state = 'kept'")))
+    return steps
+
+
+def write(dataset: Dataset, book: pa.Table) -> None:
+    """Put the ledger in place of the one before. A ledger that is the same is left alone."""
+    key = keys.digest([ledger.TABLE.version, *map(str, book.to_pylist())])
+    present = dataset.keys(ledger.TABLE.name)
+    if key not in present:
+        dataset.write_part(ledger.TABLE, key, book, {})
+    for old in present - {key}:
+        dataset.drop_part(ledger.TABLE.name, old)
+
+
+def _tally(database: duckdb.DuckDBPyConnection, condition: str) -> tuple[int, float]:
+    """Rows of the ledger that meet a condition of this module's own, and their hours."""
+    query = f"select count(*), coalesce(sum(duration_s), 0) / 3600 from ledger where {condition}"  # noqa: S608
+    ((count, hours),) = database.sql(query).fetchall()
+    return int(count), float(hours)
+
+
+def _register(
+    database: duckdb.DuckDBPyConnection,
+    dataset: Dataset,
+    sources: Sequence[Row],
+    table_keys: Mapping[str, Sequence[str]],
+) -> None:
+    rows = [{k: s[k] for k in _SOURCE_COLUMNS} for s in sources]
+    columns = pa.schema([source_table.SOURCES.schema.field(name) for name in _SOURCE_COLUMNS])
+    database.register("sources", pa.Table.from_pylist(rows, schema=columns))
+    for name in ("clips", "decisions", "errors"):
+        table = TABLES[name]
+        database.register(name, dataset.scan(table, table_keys.get(name, [])))
+    database.execute(f"create temp table decided as select {'true' if 'decisions' in table_keys else 'false'} as v")
+
+
+_LEDGER = f"""
+with source_error as (
+    select source_id, min_by(stage, (stage, message)) as stage, min_by(message, (stage, message)) as message
+    from errors where clip_id is null group by source_id
+),
+clip_error as (
+    select clip_id, min_by(stage, (stage, message)) as stage, min_by(message, (stage, message)) as message
+    from errors where clip_id is not null group by clip_id
+),
+clip_state as (
+    select c.source_id, c.clip_id, s.path, c.duration_s,
+        case
+            when ce.clip_id is not null or se.source_id is not null then 'failed'
+            when (select v from decided) and d.clip_id is null then 'failed'
+            when d.kept = false then 'rejected' else 'kept'
+        end as state,
+        coalesce(ce.stage, se.stage, case when d.kept = false then 'select' end,
+            case when (select v from decided) and d.clip_id is null then 'select' end) as stage,
+        coalesce(ce.message, se.message, case when d.kept = false then array_to_string(d.reasons, '; ') end,
+            case when (select v from decided) and d.clip_id is null then 'no decision was taken on it' end) as reason
+    from clips c join sources s using (source_id)
+    left join decisions d using (clip_id)
+    left join clip_error ce using (clip_id)
+    left join source_error se on se.source_id = c.source_id
+),
+source_state as (
+    select s.source_id, s.path, s.duration_s,
+        case
+            when s.failure is not null or se.source_id is not null then 'failed'
+            when bool_or(c.state = 'kept') then 'kept'
+            when bool_or(c.state = 'failed') then 'failed' else 'rejected'
+        end as state,
+        case when s.failure is not null then 'probe' when se.source_id is not null then any_value(se.stage)
+            when bool_or(c.state = 'kept') then null
+            when bool_or(c.state = 'failed') then min(c.stage) filter (c.state = 'failed')
+            else coalesce(min(c.stage), 'takes') end as stage,
+        case when s.failure is not null then s.failure when se.source_id is not null then any_value(se.message)
+            when bool_or(c.state = 'kept') then null
+            when bool_or(c.state = 'failed') then min(c.reason) filter (c.state = 'failed')
+            else coalesce(min_by(c.reason, (-c.duration_s, c.clip_id)), '{NO_CLIP}') end as reason
+    from sources s left join clip_state c using (source_id) left join source_error se on se.source_id = s.source_id
+    group by s.source_id, s.path, s.duration_s, s.failure, se.source_id
+)
+select 'source' as kind, source_id, null as clip_id, path, state, stage, reason, duration_s from source_state
+union all
+select 'clip', source_id, clip_id, path, state, stage, reason, duration_s from clip_state
+order by kind desc, source_id, clip_id
+"""  # noqa: S608 - the only thing spliced in is a constant of this module

@@ -1,0 +1,169 @@
+"""From what the user typed to the paths of a run: files, folders, globs, lists, on any filesystem."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, unquote
+
+import fsspec
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+VIDEO_SUFFIXES = frozenset(
+    ".3g2 .3gp .asf .avi .dv .f4v .flv .gif .h264 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .obu "
+    ".ogv .rm .rmvb .ts .vob .webm .wmv .wtv .y4m".split()
+)
+"""What is taken from a folder. A file named by itself is taken whatever its suffix."""
+
+LIST_SUFFIXES = frozenset({".csv", ".parquet"})
+
+ESCAPED = "longtake-escaped:"
+"""Mark of a path whose bytes are no text; the rest is percent-encoded, since tables hold text only."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A path found, and how it is known whether the file there is still the same."""
+
+    path: str
+    fingerprint: str
+    bytes: int
+    user: str = "{}"
+    """JSON object with the columns that a list carried beside `path`."""
+    failure: str | None = None
+
+
+@dataclass
+class Listing:
+    """All that the inputs came to."""
+
+    files: dict[str, Listed] = field(default_factory=dict)
+    passed_over: int = 0
+    """Files in folders that are no video by their suffix."""
+
+    def add(self, found: Listed) -> None:
+        known = self.files.get(found.path)
+        if known is None or known.user == "{}":
+            self.files[found.path] = found
+
+
+class InputError(Exception):
+    """An input that cannot be understood; the message says what to write instead."""
+
+
+def listing(inputs: Sequence[str]) -> Listing:
+    """Find the files of the inputs.
+
+    Args:
+        inputs: each a file, a folder (searched through), a glob, or a CSV or Parquet list with a column `path`,
+            local or on a filesystem that fsspec knows (`s3://…`).
+
+    A path that is not there is listed with its failure, so that it shows up among the run's errors.
+
+    Raises:
+        InputError: a list without a `path` column, or a filesystem that is not installed.
+    """
+    result = Listing()
+    for given in inputs:
+        for found in _expand(given, result):
+            result.add(found)
+    return result
+
+
+def _expand(given: str, result: Listing) -> Iterator[Listed]:
+    fs, path = _filesystem(given)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in LIST_SUFFIXES and fs.isfile(path):
+        yield from _from_list(given, fs, path)
+    elif fs.isdir(path):
+        yield from _from_folder(fs, path, result)
+    elif glob.has_magic(given) and not fs.exists(path):
+        matches = fs.glob(path)
+        if not matches:
+            yield Listed(given, "missing", 0, failure="nothing matches this pattern")
+        for match in sorted(matches):
+            yield from _from_folder(fs, match, result) if fs.isdir(match) else [_file(fs, match)]
+    else:
+        yield _file(fs, path)
+
+
+def _filesystem(given: str) -> tuple[Any, str]:
+    try:
+        fs, path = fsspec.core.url_to_fs(decoded(given))
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{given}: {error}; for s3:// install 'longtake[s3]'") from error
+    return fs, os.path.abspath(path) if isinstance(fs, LocalFileSystem) else path
+
+
+def _from_folder(fs: Any, folder: str, result: Listing) -> Iterator[Listed]:
+    paths: Iterable[str]
+    if isinstance(fs, LocalFileSystem):
+        paths = sorted(os.path.join(top, name) for top, _, names in os.walk(folder) for name in names)
+    else:
+        paths = sorted(fs.find(folder))
+    for path in paths:
+        name = path.rsplit("/", 1)[-1]
+        if name.startswith(".") or os.path.splitext(name)[1].lower() not in VIDEO_SUFFIXES:
+            result.passed_over += 1
+        else:
+            yield _file(fs, path)
+
+
+def _file(fs: Any, path: str) -> Listed:
+    url = encoded(path if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(path))
+    try:
+        if isinstance(fs, LocalFileSystem):
+            status = os.stat(path)
+            if not os.path.isfile(path):
+                return Listed(url, "special", 0, failure="is no regular file")
+            return Listed(url, f"{status.st_size}-{status.st_mtime_ns}", status.st_size)
+        info = fs.info(path)
+        tag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime")
+        return Listed(url, f"{info['size']}-{tag}", int(info["size"]))
+    except FileNotFoundError:
+        return Listed(url, "missing", 0, failure="there is no such file")
+    except OSError as error:
+        return Listed(url, "unreadable", 0, failure=f"cannot be looked at: {error.strerror or error}")
+
+
+def _from_list(given: str, fs: Any, path: str) -> Iterator[Listed]:
+    """Rows of a CSV or Parquet list: `path` and any columns of the user's own, which are kept."""
+    try:
+        with fs.open(path, "rb") as file:
+            rows = pq.read_table(file) if path.lower().endswith(".parquet") else csv.read_csv(file)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{given}: cannot be read as a list: {str(error).splitlines()[0]}") from error
+    if "path" not in rows.column_names:
+        raise InputError(f"{given}: a list needs a column named 'path'; it has {', '.join(rows.column_names)}")
+    base = path.rsplit("/", 1)[0]
+    for row in rows.to_pylist():
+        target = row.pop("path")
+        if not target:
+            continue
+        if "://" not in target and not target.startswith(("/", ESCAPED)):
+            target = f"{base}/{target}" if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(f"{base}/{target}")
+        where, inner = _filesystem(target)
+        found = _file(where, inner)
+        own = json.dumps({k: v for k, v in row.items() if v is not None}, sort_keys=True, default=str)
+        yield Listed(found.path, found.fingerprint, found.bytes, own, found.failure)
+
+
+def encoded(path: str) -> str:
+    """A path as text: itself, or percent-encoded under a mark where its bytes are no UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return ESCAPED + quote(os.fsencode(path))
+    return path
+
+
+def decoded(text: str) -> str:
+    """The path that `encoded` made text of."""
+    return os.fsdecode(unquote(text[len(ESCAPED) :], errors="surrogateescape")) if text.startswith(ESCAPED) else text

@@ -1,0 +1,74 @@
+"""The sound of one span of a source as samples on the picture's clock, gaps filled with silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from curate.media.container import open_media
+from curate.media.video import Timing
+
+LEAD_S = 1.0
+"""Decoding starts this much early: codecs such as AAC and Opus need a few packets before their output is right."""
+
+JITTER_S = 0.02
+"""Timestamps may miss the running sample count by this much (containers round them); beyond it is a real gap."""
+
+
+def samples(path: str, timing: Timing, start_s: float, end_s: float, rate: int, layout: str) -> Iterator[np.ndarray]:
+    """Yield float32 blocks (channels, n) that together cover exactly [start_s, end_s) of the first audio stream.
+
+    Packets that cannot be decoded leave silence. Yields nothing where the source has no sound in the span.
+    """
+    wanted = round((end_s - start_s) * rate)
+    done = 0
+    zero_s = timing.start_pts * timing.base + start_s
+    with open_media(path) as container:
+        stream = container.streams.audio[0]
+        if zero_s > LEAD_S:
+            container.seek(
+                max(0, int((zero_s - LEAD_S) / (stream.time_base or Fraction(1, 1000)))), stream=stream, backward=True
+            )
+        resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+        for block, at_s in _blocks(container, stream, resampler):
+            place = round((at_s - float(zero_s)) * rate)
+            if abs(place - done) <= JITTER_S * rate:
+                place = done
+            if place > done:
+                silence = min(place, wanted) - done
+                yield np.zeros((block.shape[0], silence), np.float32)
+                done += silence
+            part = block[:, max(0, done - place) : max(0, wanted - place)]
+            if part.shape[1]:
+                yield part
+                done += part.shape[1]
+            if done >= wanted:
+                return
+        if 0 < done < wanted:
+            yield np.zeros((len(resampler.layout.channels), wanted - done), np.float32)
+
+
+def _blocks(
+    container: av.container.InputContainer, stream: av.AudioStream, resampler: av.AudioResampler
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Decoded blocks with the time of their first sample, seconds on the container's clock."""
+    end_s = 0.0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            frames = packet.decode()
+        except (av.error.FFmpegError, EOFError):
+            continue  # a damaged packet becomes a gap; a demuxer that cannot go on ends at the next call
+        for frame in frames:
+            at_s = frame.time if frame.time is not None else end_s
+            for resampled in resampler.resample(frame):
+                block = resampled.to_ndarray()
+                yield block, at_s
+                at_s += block.shape[1] / resampler.rate
+            end_s = at_s

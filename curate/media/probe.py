@@ -1,0 +1,145 @@
+"""What a media file holds, read from its headers and its packets without decoding a picture.
+
+The first thing that happens to a source. The packet times found here decide whether it can be decoded in intervals.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+
+from curate.media.container import MediaError, open_media
+
+SPLIT_EVERY_S = 5.0
+"""Keyframes kept as places to split, seconds apart at least: an all-intra file would otherwise list every frame."""
+
+STEADY_GAP_S = 1.0
+"""A split is only offered where no picture in the span before it stays longer than this, so that whoever starts
+decoding one split early is sure to have seen every sample that a probe may look back on."""
+
+
+def probe(path: str) -> dict[str, Any]:
+    """Columns of `schemas.sources.SOURCES` that describe the file's own content.
+
+    Reads every packet once, so that durations, frame rates and timestamps are what the file really has and not what
+    its header claims.
+
+    Raises:
+        MediaError: the file has no video that could be read.
+    """
+    with open_media(path) as container:
+        if not container.streams.video:
+            kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+            raise MediaError(f"no video stream, only {kinds}; leave it out of the inputs")
+        stream = container.streams.video[0]
+        pts, durations, key_pts, complete = _packets(container, stream)
+        if not len(pts):
+            raise MediaError("the video stream has no packets; the file is truncated or still being written")
+        return _describe(container, stream, pts, durations, key_pts, complete, _rotation(path)) | _audio(container)
+
+
+def _packets(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    """Timestamps (ticks) of the packets in presentation order, their durations, those of keyframes, all unique?"""
+    pts: list[int] = []
+    durations: list[int] = []
+    keys: list[int] = []
+    untimed = 0
+    try:
+        for packet in container.demux(stream):
+            if not packet.size or packet.is_discard:
+                continue
+            stamp = packet.pts
+            if stamp is None:
+                untimed += 1
+                stamp = packet.dts if packet.dts is not None else (pts[-1] + 1 if pts else 0)
+            pts.append(stamp)
+            durations.append(packet.duration or 0)
+            if packet.is_keyframe:
+                keys.append(stamp)
+    except av.error.FFmpegError:
+        untimed += 1  # the readable part is used, in one piece
+    order = np.argsort(np.array(pts, np.int64), kind="stable")
+    ordered = np.array(pts, np.int64)[order]
+    unique = len(ordered) > 1 and bool((np.diff(ordered) > 0).all())
+    return ordered, np.array(durations, np.int64)[order], np.array(sorted(keys), np.int64), unique and not untimed
+
+
+def _describe(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    pts: np.ndarray,
+    durations: np.ndarray,
+    key_pts: np.ndarray,
+    complete: bool,
+    rotation: int,
+) -> dict[str, Any]:
+    base: Fraction = stream.time_base or Fraction(1, 1000)
+    start = int(pts[0])
+    gaps = np.diff(pts)
+    typical = int(np.median(gaps)) if len(gaps) else 0
+    last = int(durations[-1]) or typical or _ticks(stream, base)
+    duration_s = float((int(pts[-1]) - start + last) * base)
+    if not stream.codec_context.width or not stream.codec_context.height:
+        raise MediaError("the video stream has no picture size; its header is damaged")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if rotation in (90, 270):
+        width, height = height, width
+    return {
+        "container": container.format.name,
+        "codec": stream.codec_context.name,
+        "pix_fmt": stream.codec_context.pix_fmt or "unknown",
+        "width": width,
+        "height": height,
+        "rotation": rotation,
+        "duration_s": duration_s,
+        "packets": len(pts),
+        "fps": len(pts) / duration_s if duration_s > 0 else None,
+        "variable_rate": bool(len(gaps) and (np.abs(gaps - typical) > max(1.0, 0.01 * typical)).any()),
+        "time_base_num": base.numerator,
+        "time_base_den": base.denominator,
+        "start_pts": start,
+        "seekable": complete,
+        "split_pts": _splits(pts, key_pts, base),
+    }
+
+
+def _ticks(stream: av.VideoStream, base: Fraction) -> int:
+    """One frame's duration from the stream's declared rate, for a file with a single picture."""
+    rate = stream.average_rate or stream.base_rate or Fraction(25)
+    return max(1, round(1 / (rate * base)))
+
+
+def _rotation(path: str) -> int:
+    """Clockwise degrees that make the picture upright, to the nearest quarter turn.
+
+    The display matrix reaches us as side data of a decoded picture, so the first one is decoded.
+    """
+    with open_media(path) as container:
+        try:
+            frame = next(container.decode(video=0))
+        except (av.error.FFmpegError, StopIteration):
+            return 0
+        return round(-frame.rotation / 90) * 90 % 360
+
+
+def _splits(pts: np.ndarray, key_pts: np.ndarray, base: Fraction) -> list[int]:
+    kept = [int(pts[0])]
+    for stamp in key_pts.tolist():
+        if stamp - kept[-1] < SPLIT_EVERY_S / base:
+            continue
+        lead = pts[np.searchsorted(pts, kept[-1]) : np.searchsorted(pts, stamp, "right")]
+        if np.diff(lead).max() <= STEADY_GAP_S / base:
+            kept.append(stamp)
+    return kept
+
+
+def _audio(container: av.container.InputContainer) -> dict[str, Any]:
+    if not container.streams.audio:
+        return {"audio_codec": None, "audio_rate": None, "audio_channels": None}
+    context = container.streams.audio[0].codec_context
+    return {"audio_codec": context.name, "audio_rate": context.sample_rate, "audio_channels": context.channels}

@@ -1,0 +1,332 @@
+"""The main job: from inputs to a finished dataset, by doing whatever is not there yet.
+
+Run again with nothing changed, it finds nothing to do. Killed anywhere, it is completed by the next run, because the
+only state is the parts in place.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import distributed
+import pyarrow as pa
+import yaml
+
+from curate import __version__, cluster, ledger, plan, work
+from curate.cluster import Driver
+from curate.dataset import Dataset, to_arrow
+from curate.keys import digest
+from curate.ledger import Step
+from curate.listing import Listing, listing
+from curate.progress import Reporter
+from curate.recipe import Recipe
+from curate.stage import FrameProbe, Row, RowStage, TableStage
+from curate.work import JobError, Receipt, Task
+from schemas import errors, media, shards, sources
+
+
+@dataclass
+class Summary:
+    """What a run came to."""
+
+    tasks: int = 0
+    """Tasks that had to be done; 0 when everything was there."""
+    funnel: list[Step] = field(default_factory=list)
+    states: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By kind (source, clip): how many stand in each state."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Worker seconds by stage, of this run."""
+    wall_s: float = 0.0
+    passed_over: int = 0
+
+    @property
+    def failed(self) -> int:
+        return sum(by_state.get("failed", 0) for by_state in self.states.values())
+
+
+def run(
+    recipe: Recipe,
+    inputs: Sequence[str],
+    dataset_url: str,
+    reporter: Reporter,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    retry_failed: bool = False,
+) -> Summary:
+    """Bring a dataset up to date with a recipe over the inputs and all sources that it already has.
+
+    Raises:
+        InputError, RecipeError, DatasetBusyError, ClusterError: nothing was started.
+        JobError, AuditError: the job could not be finished; what is done stays done.
+    """
+    began = time.monotonic()
+    dataset = Dataset(dataset_url)
+    found = listing(inputs)
+    with dataset.locked():
+        dataset.sweep()
+        job = _Job(recipe, dataset, reporter, scheduler, workers)
+        with job:
+            if retry_failed:
+                _forget_failures(dataset, recipe)
+            job.write_recipe()
+            job.ingest(found)
+            for segment in plan.segments(recipe):
+                job.segment(segment)
+            summary = job.close_books()
+    summary.wall_s = time.monotonic() - began
+    summary.passed_over = found.passed_over
+    return summary
+
+
+class _Job:
+    """One run. The cluster is started when the first task turns up, so a run with nothing to do is quick."""
+
+    def __init__(
+        self, recipe: Recipe, dataset: Dataset, reporter: Reporter, scheduler: str | None, workers: int | None
+    ) -> None:
+        self.recipe, self.dataset, self.reporter = recipe, dataset, reporter
+        self._where = (scheduler, workers)
+        self._connection: Any = None
+        self._client: distributed.Client | None = None
+        self._text = work.dump(recipe)
+        self._tasks = 0
+        self.state = plan.State([])
+        self.source_parts: list[str] = []
+
+    def __enter__(self) -> _Job:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._connection is not None:
+            self._connection.__exit__(*error)
+
+    @property
+    def client(self) -> distributed.Client:
+        if self._client is None:
+            self._connection = cluster.connect(*self._where)
+            self._client = self._connection.__enter__()
+            self.reporter.say(f"Dask dashboard: {self._client.dashboard_link}")
+        return self._client
+
+    def write_recipe(self) -> None:
+        """The recipe as run, with every default, beside the data it made."""
+        text = yaml.safe_dump(
+            {**self.recipe.dump(), "longtake": __version__}, sort_keys=False, allow_unicode=True, width=110
+        )
+        if not self.dataset.exists("recipe.yaml") or self.dataset.read("recipe.yaml").decode() != text:
+            self.dataset.write("recipe.yaml", text.encode())
+
+    # -- sources -------------------------------------------------------------------------------------------------
+
+    def ingest(self, found: Listing) -> None:
+        """Identify the paths that are new or changed, and bring `sources` up to date."""
+        present = self.dataset.keys("inputs")
+        tasks = []
+        current: dict[str, str] = {}
+        for file in found.files.values():
+            key = plan.ingest_key(file.path, file.fingerprint, file.user)
+            current[file.path] = key
+            if key not in present:
+                tasks.append({"kind": "ingest", "key": key, **vars(file)})
+        self._drive("probe", [[task] for task in tasks], len(tasks))
+        rows = self.dataset.scan(sources.INPUTS).to_table().to_pylist()
+        stale = []
+        kept = []
+        for row in rows:
+            key = plan.ingest_key(row["path"], row["fingerprint"], row["user"])
+            if current.get(row["path"], key) == key:
+                kept.append(row)
+            else:
+                stale.append(key)
+        self.state.sources = list(_distinct(kept))
+        self._write_sources(kept)
+        for key in stale:
+            self.dataset.drop_part("inputs", key)
+
+    def _write_sources(self, inputs: Sequence[Row]) -> None:
+        """`sources`, and the errors of those that are none."""
+        rows = list(self.state.sources)
+        key = digest(["sources", sources.SOURCES.version, rows])
+        self.source_parts = [key]
+        present = self.dataset.keys("sources")
+        if key not in present:
+            problems = [
+                {
+                    "source_id": r["source_id"],
+                    "path": r["path"],
+                    "stage": "probe",
+                    "error": "MediaError",
+                    "message": r["failure"],
+                }
+                for r in rows
+                if r["failure"]
+            ]
+            self.dataset.write_part(errors.TABLE, key, to_arrow(errors.TABLE, problems), {})
+            self.dataset.write_part(sources.SOURCES, key, to_arrow(sources.SOURCES, rows), {})
+        for old in present - {key}:
+            self.dataset.drop_part("sources", old)
+
+    # -- stages --------------------------------------------------------------------------------------------------
+
+    def segment(self, segment: plan.Segment) -> None:
+        """Do what is missing of the segment's stages, then drop the parts that no longer belong to the plan."""
+        usable = plan.State(
+            [s for s in self.state.sources if not s["failure"]],
+            self.state.source_keys,
+            self.state.global_keys,
+            self.state.slices,
+        )
+        self._slices(segment, usable)
+        tables = [s.writes.name for s in segment.stages]
+        if any(isinstance(s, FrameProbe) for s in segment.stages):
+            tables.append("decodes")
+        present = {table: self.dataset.keys(table) for table in tables}
+        name = " + ".join(s.name for s in segment.stages)
+        if segment.over_sources:
+            pending = list(plan.source_tasks(segment, usable, present, self.recipe.limits.interval_s))
+            pending = [self._without_done_intervals(tasks) for tasks in pending]
+            video_s = sum(tasks[-1]["source"]["duration_s"] for tasks in pending)
+            resources = _common_resources(segment)
+            self._drive(name, pending, len(pending), video_s, resources)
+        else:
+            stage = segment.stages[0]
+            if isinstance(stage, TableStage):
+                task = plan.table_task(stage, usable, self.source_parts)
+                tasks = [] if task["key"] in present[stage.writes.name] else [task]
+            else:
+                assert isinstance(stage, RowStage)  # noqa: S101 - for the type checker
+                tasks = [
+                    t for t in plan.group_tasks(stage, usable) if t["step"]["key"] not in present[stage.writes.name]
+                ]
+            self._drive(name, [[t] for t in tasks], len(tasks), resources=dict(stage.resources))
+        for table in tables:
+            for old in self.dataset.keys(table) - set(usable.table_keys(table)):
+                self.dataset.drop_part(table, old)
+
+    def _slices(self, segment: plan.Segment, state: plan.State) -> None:
+        wanted = [need for stage in segment.stages for need in plan.needed_slices(stage, state)]
+        for table, columns, by in dict.fromkeys(wanted):
+            task = {"kind": "digests", "table": table, "columns": list(columns), "by": by}
+            task["keys"] = state.global_keys[table]
+            if by not in columns and columns:
+                task["columns"] = [by, *columns]
+            # In this process: it is bookkeeping over a table that one task has just written, not a task of its own.
+            receipt = work.perform(self.dataset.url, self._text, [task])[0]
+            state.slices[table, columns, by] = receipt.digests or {}
+
+    def _without_done_intervals(self, tasks: list[Task]) -> list[Task]:
+        return [
+            t
+            for t in tasks
+            if t["kind"] != "interval" or not all(self.dataset.exists(p) for p in plan.interval_done(t))
+        ]
+
+    def _drive(
+        self,
+        name: str,
+        pending: Sequence[list[Task]],
+        total: int,
+        video_s: float = 0.0,
+        resources: dict[str, float] | None = None,
+    ) -> None:
+        if not pending:
+            return
+        self._tasks += total
+        if resources:
+            cluster.require_resources(self.client, name, resources)
+        client = self.client
+        self.reporter.step(name, total, video_s)
+
+        def done(task: Task, receipt: Receipt) -> None:
+            if task["kind"] == "interval":
+                self.reporter.advance(receipt, 0, receipt.video_s)
+            else:
+                source = task.get("source", {})
+                whole = source.get("duration_s", 0.0) if task.get("intervals", 0) <= 1 else 0.0
+                self.reporter.advance(receipt, 1, whole if video_s else 0.0)
+
+        Driver(client, self.dataset.url, self._text, self.recipe.limits.attempts, done, resources or {}).run(pending)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def close_books(self) -> Summary:
+        """Drop what belongs to no task of the plan, write the ledger, audit it, and sum up."""
+        state = self.state
+        tables = {t: state.table_keys(t) for t in [*state.source_keys, *state.global_keys]}
+        expected = {key for keys in tables.values() for key in keys} | set(self.source_parts)
+        for old in self.dataset.keys("errors") - expected:
+            self.dataset.drop_part("errors", old)
+        tables["errors"] = sorted(self.dataset.keys("errors"))
+        self._drop_files(tables)
+        book = ledger.build(self.dataset, state.sources, tables)
+        ledger.audit(self.dataset, book, tables)
+        ledger.write(self.dataset, book)
+        summary = Summary(self._tasks, ledger.funnel(self.dataset, book, tables), states(book), self.reporter.seconds)
+        shown = {"funnel": [vars(step) for step in summary.funnel], "states": summary.states}
+        self.dataset.write("summary.json", json.dumps(shown, indent=1).encode())
+        return summary
+
+    def _drop_files(self, tables: dict[str, list[str]]) -> None:
+        """Clips, shards and intervals that no row of the current tables names."""
+        for folder, table, column in (("clips", media.TABLE, "path"), ("shards", shards.SHARDS, "shard")):
+            if table.name in tables:
+                named = set(self.dataset.scan(table, tables[table.name]).to_table(columns=[column])[column].to_pylist())
+                for path in self.dataset.tree(folder):
+                    if path not in named and not path.endswith("index.json"):
+                        self.dataset.remove(path)
+        for path in self.dataset.tree("intervals"):
+            self.dataset.remove(path)
+
+
+def states(book: pa.Table) -> dict[str, dict[str, int]]:
+    """How many sources and clips of a ledger stand in each state."""
+    counted: dict[str, dict[str, int]] = {
+        kind: dict.fromkeys(("kept", "rejected", "failed"), 0) for kind in ("source", "clip")
+    }
+    for group in book.group_by(["kind", "state"]).aggregate([([], "count_all")]).to_pylist():
+        counted[group["kind"]][group["state"]] = group["count_all"]
+    return counted
+
+
+def _distinct(inputs: Sequence[Row]) -> Iterator[Row]:
+    """One row per content, read from the first of its paths, with the columns of all its rows."""
+    by_id: dict[str, list[Row]] = {}
+    for row in sorted(inputs, key=lambda r: (r["source_id"], r["path"])):
+        by_id.setdefault(row["source_id"], []).append(row)
+    for rows in by_id.values():
+        user: dict[str, Any] = {}
+        for row in reversed(rows):
+            user |= json.loads(row["user"])
+        first = {k: v for k, v in rows[0].items() if k != "fingerprint"}
+        yield first | {"paths": [r["path"] for r in rows], "user": json.dumps(user, sort_keys=True)}
+
+
+def _common_resources(segment: plan.Segment) -> dict[str, float]:
+    """What a worker needs to run every stage of the segment: the largest wish for each resource."""
+    wanted: dict[str, float] = {}
+    for stage in segment.stages:
+        for name, amount in stage.resources.items():
+            wanted[name] = max(amount, wanted.get(name, 0.0))
+    return wanted
+
+
+def _forget_failures(dataset: Dataset, recipe: Recipe) -> None:
+    """Drop the parts of tasks that filed errors, so that they are done again. The part goes first: an error without
+    its part is done again, a part without its error would be taken for a success."""
+    tables = ["inputs", "decodes", *(s.writes.name for s in recipe.stages)]
+    failed = dataset.keys("errors")
+    for table in tables:
+        for key in dataset.keys(table) & failed:
+            dataset.drop_part(table, key)
+    for row in dataset.scan(sources.INPUTS).to_table().to_pylist():
+        if row["failure"]:
+            dataset.drop_part("inputs", plan.ingest_key(row["path"], row["fingerprint"], row["user"]))
+    for key in failed:
+        dataset.drop_part("errors", key)
+
+
+__all__ = ["JobError", "Summary", "run", "states"]

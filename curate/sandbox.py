@@ -1,0 +1,191 @@
+"""Runs media work in a child process with a deadline and a memory cap.
+
+libav can crash on a damaged file, and can seek or decode for ever; no `try` survives that. So a worker keeps one
+child that does all its media work, kills it when it hangs or outgrows its cap, and starts another.
+Requests and answers are a JSON header and Arrow tables: what comes back from a child is never unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+import pyarrow as pa
+
+_LENGTHS = struct.Struct("<QI")  # header bytes, number of tables
+
+
+class ChildDiedError(Exception):
+    """The child was killed, by the system or by its own limits."""
+
+
+class ChildRaisedError(Exception):
+    """The work in the child raised; `kind`, `trace` and `number` are the exception's class, traceback and errno."""
+
+    def __init__(self, kind: str, message: str, trace: str, number: int | None) -> None:
+        super().__init__(message)
+        self.kind, self.trace, self.number = kind, trace, number
+
+
+Tables = dict[str, pa.Table]
+
+
+def send(file: IO[bytes], header: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> None:
+    """Write one message."""
+    head = json.dumps(header).encode()
+    file.write(_LENGTHS.pack(len(head), len(tables)) + head)
+    for name, table in tables.items():
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        body = sink.getvalue()
+        encoded = name.encode()
+        file.write(_LENGTHS.pack(body.size, len(encoded)) + encoded)
+        file.write(memoryview(body))
+    file.flush()
+
+
+def receive(read: Callable[[int], bytes]) -> tuple[dict[str, Any], Tables]:
+    """Read one message; `read(n)` returns exactly n bytes or raises EOFError."""
+    size, count = _LENGTHS.unpack(read(_LENGTHS.size))
+    header = json.loads(read(size))
+    tables: Tables = {}
+    for _ in range(count):
+        body_size, name_size = _LENGTHS.unpack(read(_LENGTHS.size))
+        name = read(name_size).decode()
+        tables[name] = pa.ipc.open_stream(pa.py_buffer(read(body_size))).read_all()
+    return header, tables
+
+
+class Sandbox:
+    """One child at a time, restarted after it dies. For use by one thread."""
+
+    def __init__(self, memory_gib: float, stall_s: float) -> None:
+        self._memory = int(memory_gib * 2**30)
+        self._stall_s = stall_s
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def call(
+        self,
+        work: str,
+        header: Mapping[str, Any],
+        tables: Mapping[str, pa.Table] | None = None,
+        deadline_s: float = float("inf"),
+        progress: Callable[[float], None] | None = None,
+    ) -> tuple[dict[str, Any], Tables]:
+        """Have the child do `work` (a function of `curate.child`) and return its answer.
+
+        Raises:
+            ChildRaisedError: the work raised.
+            ChildDiedError: the child crashed, hung for longer than the stall limit, took longer than `deadline_s`,
+                or ran out of memory.
+        """
+        child = self._running()
+        end = time.monotonic() + deadline_s
+        try:
+            assert child.stdin is not None  # noqa: S101 - for the type checker; Popen was given a pipe
+            send(child.stdin, {"work": work, **header}, tables or {})
+            while True:
+                answer, answers = receive(lambda n: self._read(child, n, end))
+                if "progress" in answer:
+                    if progress:
+                        progress(answer["progress"])
+                    continue
+                if "error" in answer:
+                    error = answer["error"]
+                    if error["kind"] == "MemoryError":
+                        self.close()
+                        raise ChildDiedError(f"ran out of its memory limit of {self._memory / 2**30:g} GiB")
+                    raise ChildRaisedError(error["kind"], error["message"], error["trace"], error["number"])
+                return answer, answers
+        except (EOFError, BrokenPipeError):
+            raise ChildDiedError(self._why_dead(child)) from None
+        except _TooLateError as late:
+            self.close()
+            raise ChildDiedError(str(late)) from None
+        except BaseException:
+            self.close()  # an interrupted conversation cannot be taken up again
+            raise
+
+    def close(self) -> None:
+        """Kill the child, if there is one."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    try:
+                        pipe.close()
+                    except BrokenPipeError:
+                        continue
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._child is not None and self._child.poll() is None:
+            return self._child
+        self.close()
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "curate.child", str(self._memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        return self._child
+
+    def _read(self, child: subprocess.Popen[bytes], wanted: int, end: float) -> bytes:
+        assert child.stdout is not None  # noqa: S101 - for the type checker
+        descriptor = child.stdout.fileno()
+        parts: list[bytes] = []
+        while wanted:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise _TooLateError("took longer than its deadline")
+            if not select.select([descriptor], [], [], min(self._stall_s, left))[0]:
+                raise _TooLateError(
+                    f"made no progress for {self._stall_s:g} s"
+                    if left > self._stall_s
+                    else "took longer than its deadline"
+                )
+            part = os.read(descriptor, min(wanted, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            wanted -= len(part)
+        return b"".join(parts)
+
+    def _why_dead(self, child: subprocess.Popen[bytes]) -> str:
+        try:
+            code = child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            code = 0
+        self.close()
+        if code < 0:
+            return f"crashed with {signal.Signals(-code).name}"
+        return f"ended with status {code}"
+
+
+class _TooLateError(Exception):
+    """A limit on time was reached."""
+
+
+_local = threading.local()
+
+
+def for_this_thread(memory_gib: float, stall_s: float) -> Sandbox:
+    """The calling thread's sandbox, kept from task to task so that the child's start is paid once."""
+    limits = (memory_gib, stall_s)
+    if getattr(_local, "limits", None) != limits:
+        if hasattr(_local, "sandbox"):
+            _local.sandbox.close()
+        _local.limits, _local.sandbox = limits, Sandbox(memory_gib, stall_s)
+    sandbox: Sandbox = _local.sandbox
+    return sandbox

@@ -1,0 +1,114 @@
+"""What a stage is: its parameters, what it reads and writes, and the work. The engine does everything else.
+
+A stage is a frozen pydantic model whose fields are its parameters. There are three kinds: a `FrameProbe` sees the
+frames of the one decode, a `RowStage` turns the rows of one source (or another group) into rows, and a `TableStage`
+turns whole tables into rows. To add one, subclass a kind and name the class under the entry point `longtake.stages`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pydantic import BaseModel, ConfigDict
+
+from curate.media.video import Frame
+from schemas import Table
+
+Row = dict[str, Any]
+"""Values by column name. Columns left out are null; columns that the table lacks are an error."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One clip that a stage could not do. The clip's row goes to `errors`; the others go on."""
+
+    clip_id: str
+    error: Exception
+
+
+class Workspace(Protocol):
+    """The files that a stage may touch."""
+
+    scratch: Path
+    """A local folder that is emptied after the task."""
+
+    def source(self, path: str) -> AbstractContextManager[str]:
+        """A source as a local file, fetched first if it is remote."""
+
+    def fetch(self, relative: str) -> AbstractContextManager[Path]:
+        """A file of the dataset as a local file."""
+
+    def publish(self, local: Path, relative: str) -> None:
+        """Move a finished local file into the dataset, in one step: it is there whole or not at all."""
+
+    def progress(self, video_s: float) -> None:
+        """Say that work goes on, `video_s` seconds of video further; a silent task is taken for a hung one."""
+
+
+class Stage(BaseModel, ABC):
+    """Common to all stages.
+
+    Class attributes:
+        name: what recipes call it.
+        version: raised whenever the same parameters and inputs would give other rows; redoes the stage everywhere.
+        writes: its one table.
+        reads: tables by name, each with the columns it needs; () is all. A table stage's table counts as changed for
+            a source only where these columns changed for it.
+        resources: Dask worker resources that a task needs, such as {"GPU": 1}.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="strings")
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    writes: ClassVar[Table]
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    resources: ClassVar[Mapping[str, float]] = {}
+
+
+class ProbeRun(Protocol):
+    """One probe's pass over one source."""
+
+    def update(self, frame: Frame) -> Row | None:
+        """The row of this frame without its source_id, frame, pts and t_s, which the engine adds; None for no row."""
+
+
+class FrameProbe(Stage):
+    """Sees every frame of the shared decode. A row may depend on its frame and on the `lookback_s` before it."""
+
+    @property
+    def lookback_s(self) -> float:
+        """How far back, in seconds, a row may depend on frames beyond the one just before; 4 at most."""
+        return 0.0
+
+    @abstractmethod
+    def start(self, source: Row) -> ProbeRun:
+        """A fresh pass over `source` (a row of `sources`)."""
+
+
+class RowStage(Stage):
+    """Turns the rows of one group into rows."""
+
+    by: ClassVar[str] = "source_id"
+    """The column whose value makes a group: one task each."""
+    opens_media: ClassVar[bool] = False
+    """Whether it reads a source's or a clip's media, and so must run in a child process with limits."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row | Failure]:
+        """Rows out of the group's rows of each table in `reads`."""
+
+
+class TableStage(Stage):
+    """Turns whole tables into rows: deduplication, selection, packing."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, ds.Dataset], work: Workspace) -> Iterator[pa.Table]:
+        """Batches of rows out of the tables in `reads`. Rows of one source (or group) stand together, in order."""

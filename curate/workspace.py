@@ -1,0 +1,35 @@
+"""The files a stage may touch while it runs: its source, the dataset's files, and a scratch folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from curate.folder import Folder, fetched
+
+
+class DatasetWorkspace:
+    """A `curate.stage.Workspace` over a dataset. `open_workspace` makes one."""
+
+    def __init__(self, folder: Folder, scratch: Path, progress: Callable[[float], None]) -> None:
+        self._folder = folder
+        self.scratch = scratch
+        self.progress = progress
+
+    def source(self, path: str) -> AbstractContextManager[str]:
+        return fetched(path)
+
+    def fetch(self, relative: str) -> AbstractContextManager[Path]:
+        return self._folder.fetch(relative)
+
+    def publish(self, local: Path, relative: str) -> None:
+        self._folder.move_in(local, relative)
+
+
+@contextmanager
+def open_workspace(dataset_url: str, progress: Callable[[float], None] = lambda _: None) -> Iterator[DatasetWorkspace]:
+    """A workspace whose scratch folder lasts as long as the block."""
+    with tempfile.TemporaryDirectory(prefix="longtake-") as scratch:
+        yield DatasetWorkspace(Folder(dataset_url), Path(scratch), progress)

@@ -1,0 +1,27 @@
+"""`media`: the video files cut for the kept clips, before they are packed."""
+
+import pyarrow as pa
+
+from schemas import CLIP_ID, SOURCE_ID, Table, column
+
+TABLE = Table(
+    "media",
+    1,
+    "A clip's own file, exact to the frame.",
+    pa.schema(
+        [
+            CLIP_ID,
+            SOURCE_ID,
+            column("path", pa.string(), "path inside the dataset", False),
+            column("sha256", pa.string(), "checksum of the file", False),
+            column("bytes", pa.int64(), "file size", False),
+            column("frames", pa.int64(), "pictures written", False),
+            column("duration_s", pa.float64(), "duration of the picture track, seconds", False),
+            column("width", pa.int32(), "picture width in px", False),
+            column("height", pa.int32(), "picture height in px", False),
+            column("fps", pa.float64(), "mean frame rate, frames per second", False),
+            column("audio_s", pa.float64(), "duration of the audio track, seconds; null without one"),
+            column("mode", pa.string(), "how it was made: encode", False),
+        ]
+    ),
+)

@@ -1,0 +1,225 @@
+"""Shards: kept clips with captions and scores packed into WebDataset tars, train and val apart by source.
+
+`Pack` lays out what goes where, `Shard` writes the tars, `Index` lists them with checksums.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pydantic import Field
+
+from curate.stage import Row, RowStage, TableStage, Workspace
+from schemas import Table, indexes, shards
+
+_BATCH = 10_000
+
+
+class Pack(TableStage):
+    """Lays out the samples: which shard each clip goes to, and the bytes of its text members.
+
+    Samples stand in the order of their source's content hash, which mixes sources as well as any shuffle and gives
+    the same shards wherever the job runs.
+    """
+
+    name: ClassVar[str] = "pack"
+    writes: ClassVar[Table] = shards.SAMPLES
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "media": (),
+        "clips": (),
+        "captions": (),
+        "motion": (),
+        "quality": (),
+        "sources": ("source_id", "user"),
+    }
+
+    target_mb: float = Field(512.0, gt=0)
+    """Aimed size of a shard, MB. WebDataset advises 100 MB to 1 GB: large enough to stream, small enough to shuffle."""
+    val_share: float = Field(0.02, ge=0, lt=1)
+    """Share of sources whose clips go to val: all clips of one source share a split, so that none leaks."""
+
+    def run(self, inputs: Mapping[str, ds.Dataset], work: Workspace) -> Iterator[pa.Table]:
+        with duckdb.connect() as database:
+            for name in self.reads:
+                database.register(name, inputs[name])
+            reader = database.sql(_SAMPLES).to_arrow_reader(_BATCH)
+            places: dict[str, _Place] = {"train": _Place(), "val": _Place()}
+            for batch in reader:
+                rows = [self._sample(row, places) for row in batch.to_pylist()]
+                yield pa.Table.from_pylist(rows, schema=self.writes.schema)
+
+    def _sample(self, row: Row, places: dict[str, _Place]) -> Row:
+        split = "val" if _fraction(row["source_id"]) < self.val_share else "train"
+        shard, position = places[split].next(row["bytes"], self.target_mb * 1e6)
+        return {
+            "shard": f"shards/{split}/{shard:06d}.tar",
+            "position": position,
+            "split": split,
+            "clip_id": row["clip_id"],
+            "source_id": row["source_id"],
+            "media": row["path"],
+            "media_sha256": row["sha256"],
+            "bytes": row["bytes"],
+            "json": json.dumps(_metadata(row), sort_keys=True, ensure_ascii=False),
+            "txt": row["captions"][0]["text"],
+        }
+
+
+_SAMPLES = """
+    with tree as (
+        select clip_id,
+            list({level: level, start_s: start_s, end_s: end_s, text: text, model: model} order by start_s) as nodes
+        from captions where level = 'clip' group by clip_id
+    )
+    select media.*, clips.start_s, clips.end_s, sources.user, tree.nodes as captions, motion, quality
+    from media join clips using (clip_id) join tree using (clip_id)
+    join sources on sources.source_id = media.source_id
+    left join motion using (clip_id) left join quality using (clip_id)
+    order by media.source_id, clips.start_frame
+"""
+
+
+class _Place:
+    """The shard being filled."""
+
+    def __init__(self) -> None:
+        self.shard, self.position, self.bytes = 0, 0, 0.0
+
+    def next(self, size: int, target: float) -> tuple[int, int]:
+        if self.position and self.bytes + size > target:
+            self.shard, self.position, self.bytes = self.shard + 1, 0, 0.0
+        place = self.shard, self.position
+        self.position += 1
+        self.bytes += size
+        return place
+
+
+def _fraction(source_id: str) -> float:
+    """A number in [0, 1) that belongs to the source for good: adding sources moves none between splits."""
+    return int(hashlib.sha256(f"split:{source_id}".encode()).hexdigest()[:8], 16) / 2**32
+
+
+def _metadata(row: Row) -> dict[str, Any]:
+    """The sample's .json. Caption times count from the clip's own start."""
+    start_s = row["start_s"]
+    skip = {"clip_id", "source_id"}
+    return {
+        "clip_id": row["clip_id"],
+        "source_id": row["source_id"],
+        "start_s": start_s,
+        "end_s": row["end_s"],
+        "duration_s": row["duration_s"],
+        "frames": row["frames"],
+        "fps": row["fps"],
+        "width": row["width"],
+        "height": row["height"],
+        "audio_s": row["audio_s"],
+        "captions": [
+            {**node, "start_s": node["start_s"] - start_s, "end_s": node["end_s"] - start_s} for node in row["captions"]
+        ],
+        "scores": {
+            name: {k: v for k, v in (row[name] or {}).items() if k not in skip} for name in ("motion", "quality")
+        },
+        "source": json.loads(row["user"]),
+    }
+
+
+class Shard(RowStage):
+    """Writes one tar. The same samples give the same bytes: fixed order, owners, modes and times."""
+
+    name: ClassVar[str] = "shard"
+    writes: ClassVar[Table] = shards.SHARDS
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"samples": ()}
+    by: ClassVar[str] = "shard"
+
+    def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row]:
+        samples = sorted(inputs["samples"].to_pylist(), key=lambda s: s["position"])
+        out = work.scratch / "shard.tar"
+        duration_s = 0.0
+        with tarfile.open(out, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for sample in samples:
+                duration_s += json.loads(sample["json"])["duration_s"]
+                _add(tar, sample["clip_id"], "json", sample["json"].encode())
+                with work.fetch(sample["media"]) as media:
+                    _add_file(tar, sample["clip_id"], media, sample["media_sha256"])
+                _add(tar, sample["clip_id"], "txt", sample["txt"].encode())
+        with open(out, "rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        size = out.stat().st_size
+        work.publish(out, samples[0]["shard"])
+        yield {
+            "shard": samples[0]["shard"],
+            "split": samples[0]["split"],
+            "samples": len(samples),
+            "bytes": size,
+            "sha256": checksum,
+            "duration_s": duration_s,
+            "keys": [sample["clip_id"] for sample in samples],
+        }
+
+
+def _add(tar: tarfile.TarFile, key: str, extension: str, data: bytes) -> None:
+    tar.addfile(_member(key, extension, len(data)), io.BytesIO(data))
+
+
+def _add_file(tar: tarfile.TarFile, key: str, path: Path, checksum: str) -> None:
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
+            raise ValueError(f"clip {key}: {path} is not the file that was written; delete it and run again")
+        file.seek(0)
+        tar.addfile(_member(key, "mp4", path.stat().st_size), file)
+
+
+def _member(key: str, extension: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(f"{key}.{extension}")
+    member.size, member.mode, member.mtime = size, 0o644, 0
+    return member
+
+
+class Index(TableStage):
+    """Writes each split's index.json in the format of webdataset's wids, with a checksum for every shard."""
+
+    name: ClassVar[str] = "index"
+    writes: ClassVar[Table] = indexes.TABLE
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"shards": ()}
+
+    def run(self, inputs: Mapping[str, ds.Dataset], work: Workspace) -> Iterator[pa.Table]:
+        packed = sorted(inputs["shards"].to_table().to_pylist(), key=lambda s: s["shard"])
+        rows = []
+        for split in sorted({s["split"] for s in packed}):
+            mine = [s for s in packed if s["split"] == split]
+            listed = [
+                {
+                    "url": s["shard"].rsplit("/", 1)[-1],
+                    "nsamples": s["samples"],
+                    "filesize": s["bytes"],
+                    "sha256": s["sha256"],
+                    "duration_s": s["duration_s"],
+                }
+                for s in mine
+            ]
+            index = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "name": split, "shardlist": listed}
+            data = json.dumps(index, indent=1).encode()
+            path = f"shards/{split}/index.json"
+            local = work.scratch / "index.json"
+            local.write_bytes(data)
+            work.publish(local, path)
+            rows.append(
+                {
+                    "split": split,
+                    "path": path,
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "shards": len(mine),
+                    "samples": sum(s["samples"] for s in mine),
+                }
+            )
+        yield pa.Table.from_pylist(rows, schema=self.writes.schema)
