@@ -13,7 +13,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import IO, Any
 
 import av.logging
@@ -127,5 +126,4 @@ def _exact(file: IO[bytes]) -> Callable[[int], bytes]:
 
 
 if __name__ == "__main__":
-    sys.path[:] = [p for p in sys.path if p and Path(p) != Path.cwd()]  # no code from wherever the user stands
     main()

@@ -12,12 +12,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 TEMPORARY = ".tmp-"
 """Mark in the names of files that are being written; what a killed run left behind is found by it."""
+
+
+ESCAPED = "longtake-escaped:"
+"""Mark of a path whose bytes are no text; the rest is percent-encoded, since tables hold text only."""
 
 
 class Folder:
@@ -123,7 +128,7 @@ class Folder:
 @contextmanager
 def fetched(url: str) -> Iterator[str]:
     """A file of any filesystem as a local path; a remote one is copied for as long as the block lasts."""
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = fsspec.core.url_to_fs(decoded(url))
     if isinstance(fs, LocalFileSystem):
         yield path
         return
@@ -131,3 +136,17 @@ def fetched(url: str) -> Iterator[str]:
         local = os.path.join(folder, "source" + os.path.splitext(path)[1])
         fs.get_file(path, local)
         yield local
+
+
+def encoded(path: str) -> str:
+    """A path as text: itself, or percent-encoded under a mark where its bytes are no UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return ESCAPED + quote(os.fsencode(path))
+    return path
+
+
+def decoded(text: str) -> str:
+    """The path that `encoded` made text of."""
+    return os.fsdecode(unquote(text[len(ESCAPED) :], errors="surrogateescape")) if text.startswith(ESCAPED) else text

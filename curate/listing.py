@@ -8,13 +8,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, unquote
 
 import fsspec
 import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
+
+from curate.folder import ESCAPED, decoded, encoded
 
 VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .dv .f4v .flv .gif .h264 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .obu "
@@ -23,9 +24,6 @@ VIDEO_SUFFIXES = frozenset(
 """What is taken from a folder. A file named by itself is taken whatever its suffix."""
 
 LIST_SUFFIXES = frozenset({".csv", ".parquet"})
-
-ESCAPED = "longtake-escaped:"
-"""Mark of a path whose bytes are no text; the rest is percent-encoded, since tables hold text only."""
 
 
 @dataclass(frozen=True)
@@ -153,17 +151,3 @@ def _from_list(given: str, fs: Any, path: str) -> Iterator[Listed]:
         found = _file(where, inner)
         own = json.dumps({k: v for k, v in row.items() if v is not None}, sort_keys=True, default=str)
         yield Listed(found.path, found.fingerprint, found.bytes, own, found.failure)
-
-
-def encoded(path: str) -> str:
-    """A path as text: itself, or percent-encoded under a mark where its bytes are no UTF-8."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return ESCAPED + quote(os.fsencode(path))
-    return path
-
-
-def decoded(text: str) -> str:
-    """The path that `encoded` made text of."""
-    return os.fsdecode(unquote(text[len(ESCAPED) :], errors="surrogateescape")) if text.startswith(ESCAPED) else text

@@ -103,12 +103,14 @@ def source_tasks(
         state.source_keys[stage.writes.name] = {}
     probing = any(isinstance(s, FrameProbe) for s in segment.stages)
     stage_keys = {s.name: keys.stage_digest(s) for s in segment.stages}
+    if probing:
+        state.source_keys["decodes"] = {}
     for source in state.sources:
         probes: dict[str, Task] = {}
         steps: list[Task] = []
         source_id = source["source_id"]
         if probing:
-            state.source_keys.setdefault("decodes", {})[source_id] = decode_key(source_id)
+            state.source_keys["decodes"][source_id] = decode_key(source_id)
         for stage in segment.stages:
             inputs, digests = _inputs(stage, source, state)
             key = keys.task_key(stage_keys[stage.name], digests)

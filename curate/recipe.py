@@ -5,13 +5,14 @@ A mistake is refused with its file, line and cure, because a wrong parameter fou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import models_json_schema
 
 from curate import plugins
 from curate.stage import FrameProbe, Stage, TableStage
@@ -250,7 +251,11 @@ def _who(table: str) -> str:
 
 def json_schema(recipe: Recipe) -> dict[str, Any]:
     """JSON Schema of a recipe with these stages, for editors and other programs."""
-    stages: Mapping[str, Any] = {s.name: type(s).model_json_schema() for s in recipe.stages}
+    classes: list[type[Stage]] = [type(stage) for stage in recipe.stages]
+    refs, shared = models_json_schema(
+        [*((c, "validation") for c in classes), (Limits, "validation")], ref_template="#/$defs/{model}"
+    )
+    stages = {c.name: refs[c, "validation"] for c in classes}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": recipe.name,
@@ -260,7 +265,8 @@ def json_schema(recipe: Recipe) -> dict[str, Any]:
         "properties": {
             "name": {"type": "string"},
             "description": {"type": "string"},
-            "limits": Limits.model_json_schema(),
+            "limits": refs[Limits, "validation"],
             "stages": {"type": "object", "additionalProperties": False, "properties": stages},
         },
+        **shared,
     }

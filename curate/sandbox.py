@@ -134,7 +134,8 @@ class Sandbox:
             return self._child
         self.close()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "curate.child", str(self._memory)],
+            # -P: no module is taken from the folder that the user happens to stand in
+            [sys.executable, "-P", "-m", "curate.child", str(self._memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

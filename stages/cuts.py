@@ -72,8 +72,6 @@ class Cuts(RowStage):
     """Neighbours on either side, frames: AdaptiveDetector's default."""
     min_content: float = Field(15.0, ge=0)
     """Content score below which `adaptive` never cuts: AdaptiveDetector's default."""
-    min_shot_s: float = Field(0.0, ge=0)
-    """A cut sooner than this after the one before is ignored, seconds. 0, as in LVD-2M: no cut is overlooked."""
 
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row]:
         frames = {n: inputs["signals"].column(n).to_numpy() for n in ("t_s", "delta_hue", "delta_sat", "delta_lum")}

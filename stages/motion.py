@@ -62,7 +62,8 @@ class _FlowRun:
             return {}
         if min(luma.shape) < 16:  # DIS needs two patches each way
             return {}
-        flow = self._dis.calc(last[1], luma, np.empty((*luma.shape, 2), np.float32))
+        # No array to write into: DIS would take what is in it for a first guess.
+        flow = self._dis.calc(last[1], luma, None)  # type: ignore[call-overload]
         return {"previous_s": last[0], **_measure(flow, frame.t_s - last[0])}
 
 

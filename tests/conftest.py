@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from curate import cluster
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -20,3 +23,10 @@ def footage() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return root
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """Address of a real two-process Dask cluster that lasts for all tests."""
+    with cluster.connect(None, 2) as client:
+        yield client.scheduler.address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -29,33 +30,37 @@ def samples(path: str, timing: Timing, start_s: float, end_s: float, rate: int, 
     with open_media(path) as container:
         stream = container.streams.audio[0]
         if zero_s > LEAD_S:
-            container.seek(
-                max(0, int((zero_s - LEAD_S) / (stream.time_base or Fraction(1, 1000)))), stream=stream, backward=True
-            )
-        resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
-        for block, at_s in _blocks(container, stream, resampler):
+            target = max(0, int((zero_s - LEAD_S) / (stream.time_base or Fraction(1, 1000))))
+            with suppress(av.error.FFmpegError):  # some demuxers refuse a time before the first sound: read from there
+                container.seek(target, stream=stream, backward=True)
+        channels = av.AudioLayout(layout).nb_channels
+        due: int | None = None
+        for block, at_s in _blocks(container, stream, rate, layout):
             place = round((at_s - float(zero_s)) * rate)
-            if abs(place - done) <= JITTER_S * rate:
-                place = done
+            if due is not None and abs(place - due) <= JITTER_S * rate:
+                place = due
+            due = place + block.shape[1]
+            if place >= wanted:
+                break
             if place > done:
-                silence = min(place, wanted) - done
-                yield np.zeros((block.shape[0], silence), np.float32)
-                done += silence
-            part = block[:, max(0, done - place) : max(0, wanted - place)]
+                yield np.zeros((channels, place - done), np.float32)
+                done = place
+            part = block[:, max(0, done - place) : wanted - place]
             if part.shape[1]:
                 yield part
                 done += part.shape[1]
             if done >= wanted:
                 return
         if 0 < done < wanted:
-            yield np.zeros((len(resampler.layout.channels), wanted - done), np.float32)
+            yield np.zeros((channels, wanted - done), np.float32)
 
 
 def _blocks(
-    container: av.container.InputContainer, stream: av.AudioStream, resampler: av.AudioResampler
+    container: av.container.InputContainer, stream: av.AudioStream, rate: int, layout: str
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Decoded blocks with the time of their first sample, seconds on the container's clock."""
     end_s = 0.0
+    kind: tuple[str, str, int] | None = None
     packets = container.demux(stream)
     while True:
         try:
@@ -66,9 +71,12 @@ def _blocks(
         except (av.error.FFmpegError, EOFError):
             continue  # a damaged packet becomes a gap; a demuxer that cannot go on ends at the next call
         for frame in frames:
+            now = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if now != kind:  # a broadcast may change its sound on the way; a resampler takes one kind only
+                kind, resampler = now, av.AudioResampler(format="fltp", layout=layout, rate=rate)
             at_s = frame.time if frame.time is not None else end_s
             for resampled in resampler.resample(frame):
                 block = resampled.to_ndarray()
                 yield block, at_s
-                at_s += block.shape[1] / resampler.rate
+                at_s += block.shape[1] / rate
             end_s = at_s

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import av
 import av.container
+import av.stream
 
 # Containers that carry their own data. Playlists and manifests (hls, dash, concat, ...) are left out: they make
 # libavformat open other files or addresses that the media file names.
@@ -18,6 +19,20 @@ CONTAINERS = (
 
 class MediaError(Exception):
     """A media file that cannot be used. The message names what is wrong; the caller names the file."""
+
+
+def film_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """The first video stream that is a film. A cover picture is held as a video stream, too, sometimes the first.
+
+    Raises:
+        MediaError: there is none.
+    """
+    cover = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & cover:
+            return stream
+    kinds = ", ".join(sorted({"cover" if s.type == "video" else s.type for s in container.streams})) or "nothing"
+    raise MediaError(f"no video stream, only {kinds}; leave it out of the inputs")
 
 
 def open_media(path: str) -> av.container.InputContainer:

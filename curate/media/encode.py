@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import Flags
 
 from curate.media.audio import samples
 from curate.media.container import MediaError, open_media
@@ -119,6 +120,7 @@ def _video_stream(
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = first.width, first.height, "yuv420p"
     context.time_base = base
+    context.flags |= Flags.frame_duration  # else every packet is said to last 1/fps, the last one, too
     context.gop_size = max(1, round(how.keyframe_s * fps))
     context.colorspace, context.color_range = first.colorspace, first.color_range
     return stream

@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 
-from curate.media.container import MediaError, open_media
+from curate.media.container import MediaError, film_stream, open_media
 
 SPLIT_EVERY_S = 5.0
 """Keyframes kept as places to split, seconds apart at least: an all-intra file would otherwise list every frame."""
@@ -31,10 +31,7 @@ def probe(path: str) -> dict[str, Any]:
         MediaError: the file has no video that could be read.
     """
     with open_media(path) as container:
-        if not container.streams.video:
-            kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-            raise MediaError(f"no video stream, only {kinds}; leave it out of the inputs")
-        stream = container.streams.video[0]
+        stream = film_stream(container)
         pts, durations, key_pts, complete = _packets(container, stream)
         if not len(pts):
             raise MediaError("the video stream has no packets; the file is truncated or still being written")
@@ -56,7 +53,9 @@ def _packets(
             stamp = packet.pts
             if stamp is None:
                 untimed += 1
-                stamp = packet.dts if packet.dts is not None else (pts[-1] + 1 if pts else 0)
+                # A raw stream has no times at all, but the length of a picture at its declared rate.
+                after = pts[-1] + max(1, packet.duration or 0) if pts else 0
+                stamp = packet.dts if packet.dts is not None else after
             pts.append(stamp)
             durations.append(packet.duration or 0)
             if packet.is_keyframe:
@@ -121,7 +120,7 @@ def _rotation(path: str) -> int:
     """
     with open_media(path) as container:
         try:
-            frame = next(container.decode(video=0))
+            frame = next(container.decode(film_stream(container)))
         except (av.error.FFmpegError, StopIteration):
             return 0
         return round(-frame.rotation / 90) * 90 % 360

@@ -16,7 +16,7 @@ import av
 import cv2
 import numpy as np
 
-from curate.media.container import MediaError, open_media
+from curate.media.container import MediaError, film_stream, open_media
 
 ANALYSIS_PX = 256
 """Aimed long side of the analysis picture: PySceneDetect's own default width, at which its thresholds were tuned."""
@@ -175,7 +175,7 @@ class Decode:
 
     def __iter__(self) -> Iterator[Frame]:
         with open_media(self.path) as container:
-            stream = container.streams.video[0]
+            stream = film_stream(container)
             stream.codec_context.thread_count = self.threads
             stream.thread_type = "AUTO"
             lead = self.lead_pts if self.lead_pts is not None else self.start_pts
@@ -192,9 +192,10 @@ class Decode:
                 lost += 1
                 continue
             pts = picture.pts
-            if pts is None or (last is not None and pts <= last):
-                # Untimed or unordered: keep the picture, at the next tick, so that frames count as decoded.
-                pts = self.timing.start_pts if last is None else last + 1
+            if pts is None:
+                pts = self.timing.start_pts if last is None else last + max(1, picture.duration or 0)
+            elif last is not None and pts <= last:
+                pts = last + 1  # unordered: keep the picture, at the next tick, so that frames count as decoded
             if self.end_pts is not None and pts >= self.end_pts:
                 return
             last = pts

@@ -1,0 +1,107 @@
+"""A run killed with SIGKILL at random moments and repeated leaves what an undisturbed run leaves, byte for byte."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from engine import fingerprint, rows
+
+from curate.dataset import Dataset, DatasetBusyError
+from schemas import ledger
+
+KILLS = 5
+SOURCES = (
+    "takes/pancake.mkv",
+    "takes/mm_struct.mp4",
+    "takes/yoga.mp4",
+    "edited/bikes.mp4",
+    "edited/hamilton.mp4",
+    "edited/Megamind.avi",
+)
+
+
+def command(inputs, output):
+    settings = (
+        "takes.min_s=3",
+        "clips.preset=ultrafast",
+        "pack.val_share=0.4",
+        "limits.interval_s=10",
+        "pack.target_mb=1",
+    )
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    return [sys.executable, "-m", "curate.cli", "run", "long_take", "-i", str(inputs), "-o", str(output), *overrides]
+
+
+def start(inputs, output):
+    return subprocess.Popen(command(inputs, output), start_new_session=True, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def folder(footage, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("footage")
+    for name in SOURCES:
+        shutil.copy(footage / "footage" / name, folder)
+    shutil.copytree(footage / "footage/broken", folder / "broken")
+    (folder / "broken" / "text.mp4").write_text("this is no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder, tmp_path_factory):
+    """(dataset, seconds) of a run that nothing disturbed."""
+    output = tmp_path_factory.mktemp("out") / "dataset"
+    began = time.monotonic()
+    assert start(folder, output).wait() == 0
+    return output, time.monotonic() - began
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("whole_group", [True, False], ids=["everything", "the command alone"])
+def test_killed_and_repeated_equals_undisturbed(folder, undisturbed, tmp_path, whole_group):
+    expected, seconds = undisturbed
+    output = tmp_path / "dataset"
+    rng = random.Random(7 + whole_group)
+    killed = 0
+    for _ in range(KILLS if whole_group else 2):
+        process = start(folder, output)
+        time.sleep(rng.uniform(0.2, 0.8) * seconds)
+        if process.poll() is None:
+            (os.killpg if whole_group else os.kill)(process.pid, signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed
+    assert start(folder, output).wait() == 0
+    assert fingerprint(output) == fingerprint(expected)
+    states = {r["state"] for r in rows(output, ledger.TABLE)}
+    assert states == {"kept", "rejected", "failed"}
+
+
+def test_a_second_run_on_the_same_dataset_is_refused(folder, tmp_path):
+    output = tmp_path / "dataset"
+    with Dataset(str(output)).locked():
+        refused = subprocess.run(command(folder, output), capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "another run is writing to this dataset" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_the_lock_dies_with_its_owner(tmp_path):
+    holder = (
+        "import sys, time; from curate.dataset import Dataset\n"
+        "with Dataset(sys.argv[1]).locked():\n    print('held', flush=True); time.sleep(60)\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE)
+    owner.stdout.readline()
+    with pytest.raises(DatasetBusyError), Dataset(str(tmp_path)).locked():
+        pass
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    with Dataset(str(tmp_path)).locked():
+        pass

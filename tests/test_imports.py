@@ -1,0 +1,39 @@
+"""Imports go one way: schemas ← curate ← stages ← pipelines, and the engine names no stage."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ALLOWED = {
+    "schemas": {"schemas"},
+    "curate": {"schemas", "curate"},
+    "stages": {"schemas", "stages", "curate.stage", "curate.media", "curate.models", "curate.keys", "curate.commands"},
+    "pipelines": {"schemas", "curate", "stages", "pipelines"},
+}
+OURS = set(ALLOWED)
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in OURS}
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_imports_go_one_way(package):
+    for path in sorted((ROOT / package).rglob("*.py")):
+        for name in imported(path):
+            assert any(f"{name}.".startswith(f"{allowed}.") for allowed in ALLOWED[package]), f"{path} imports {name}"
+
+
+def test_the_trainer_needs_only_shards():
+    for path in sorted((ROOT / "pipelines" / "longtune").rglob("*.py")):
+        for name in imported(path):
+            assert name.startswith("pipelines.longtune"), f"{path} imports {name}"
