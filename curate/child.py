@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import av.logging
 import cv2
+import psutil
 
 from curate import analyze, plugins
 from curate.folder import fetched
@@ -75,13 +76,17 @@ def main() -> None:
             answer, results = WORK[header.pop("work")](header, tables, _Heart(answers))
         except Exception as error:
             answer, results = {"error": describe(error)}, {}
-        send(answers, answer, results)
+        try:
+            send(answers, answer, results)
+        except BrokenPipeError:
+            return  # nobody is left to read it
 
 
 def describe(error: BaseException) -> dict[str, Any]:
     """An exception as JSON."""
     return {
-        "kind": type(error).__name__,
+        # NumPy and Arrow have subclasses of their own; the caller looks for one name.
+        "kind": "MemoryError" if isinstance(error, MemoryError) else type(error).__name__,
         "message": str(error) or type(error).__name__,
         "trace": "".join(traceback.format_exception(error)),
         "number": error.errno if isinstance(error, OSError) else None,
@@ -102,10 +107,13 @@ class _Heart:
 
 
 def _limit(memory: int) -> None:
-    """Cap what the process may allocate. Where the system has no such limit, the deadline alone protects."""
+    """Cap what the process may allocate beyond what its libraries have reserved at the start.
+
+    Where the system has no such limit, the deadline alone protects.
+    """
     if sys.platform == "linux":
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (psutil.Process().memory_info().data + memory, hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import fsspec
@@ -30,7 +31,7 @@ class Folder:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.fs, self.root = fsspec.core.url_to_fs(url)
+        self.fs, self.root = filesystem(url)
         self.local = isinstance(self.fs, LocalFileSystem)
 
     def path(self, relative: str) -> str:
@@ -125,10 +126,21 @@ class Folder:
                     os.unlink(os.path.join(parent, name))
 
 
+def filesystem(url: str) -> tuple[Any, str]:
+    """The filesystem of a URL, and the file's name there.
+
+    A name without a scheme is a local file, whatever is in it; fsspec would take `::` for one filesystem in another.
+    """
+    if "://" in url:
+        fs, path = fsspec.core.url_to_fs(url)
+        return fs, path
+    return fsspec.filesystem("file"), LocalFileSystem._strip_protocol(url)
+
+
 @contextmanager
 def fetched(url: str) -> Iterator[str]:
     """A file of any filesystem as a local path; a remote one is copied for as long as the block lasts."""
-    fs, path = fsspec.core.url_to_fs(decoded(url))
+    fs, path = filesystem(decoded(url))
     if isinstance(fs, LocalFileSystem):
         yield path
         return

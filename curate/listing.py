@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from curate.folder import ESCAPED, decoded, encoded
+from curate.folder import ESCAPED, decoded, encoded, filesystem
 
 VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .dv .f4v .flv .gif .h264 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .obu "
@@ -24,6 +23,9 @@ VIDEO_SUFFIXES = frozenset(
 """What is taken from a folder. A file named by itself is taken whatever its suffix."""
 
 LIST_SUFFIXES = frozenset({".csv", ".parquet"})
+
+PATHS = csv.ConvertOptions(column_types={"path": pa.string()})
+"""A path is text, even where all of a list's names look like numbers or dates."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _expand(given: str, result: Listing) -> Iterator[Listed]:
 
 def _filesystem(given: str) -> tuple[Any, str]:
     try:
-        fs, path = fsspec.core.url_to_fs(decoded(given))
+        fs, path = filesystem(decoded(given))
     except (ImportError, ValueError) as error:
         raise InputError(f"{given}: {error}; for s3:// install 'longtake[s3]'") from error
     return fs, os.path.abspath(path) if isinstance(fs, LocalFileSystem) else path
@@ -135,7 +137,9 @@ def _from_list(given: str, fs: Any, path: str) -> Iterator[Listed]:
     """Rows of a CSV or Parquet list: `path` and any columns of the user's own, which are kept."""
     try:
         with fs.open(path, "rb") as file:
-            rows = pq.read_table(file) if path.lower().endswith(".parquet") else csv.read_csv(file)
+            rows = (
+                pq.read_table(file) if path.lower().endswith(".parquet") else csv.read_csv(file, convert_options=PATHS)
+            )
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{given}: cannot be read as a list: {str(error).splitlines()[0]}") from error
     if "path" not in rows.column_names:

@@ -13,7 +13,8 @@ from curate import keys
 from curate.analyze import intervals
 from curate.recipe import Recipe
 from curate.stage import FrameProbe, Row, RowStage, Stage, TableStage
-from curate.work import DECODER_VERSION, Task, interval_part
+from curate.work import Task
+from curate.work.source import DECODER_VERSION, interval_part
 
 INGEST_VERSION = 1
 """Raised when probing the same file would give another row."""

@@ -8,6 +8,7 @@ Requests and answers are a JSON header and Arrow tables: what comes back from a 
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
@@ -39,7 +40,7 @@ class ChildRaisedError(Exception):
 Tables = dict[str, pa.Table]
 
 
-def send(file: IO[bytes], header: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> None:
+def send(file: IO[bytes] | _Pipe, header: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> None:
     """Write one message."""
     head = json.dumps(header).encode()
     file.write(_LENGTHS.pack(len(head), len(tables)) + head)
@@ -93,7 +94,8 @@ class Sandbox:
         end = time.monotonic() + deadline_s
         try:
             assert child.stdin is not None  # noqa: S101 - for the type checker; Popen was given a pipe
-            send(child.stdin, {"work": work, **header}, tables or {})
+            stdin = _Pipe(child.stdin.fileno(), lambda pipe: self._wait(pipe, select.POLLOUT, end))
+            send(stdin, {"work": work, **header}, tables or {})
             while True:
                 answer, answers = receive(lambda n: self._read(child, n, end))
                 if "progress" in answer:
@@ -112,6 +114,8 @@ class Sandbox:
         except _TooLateError as late:
             self.close()
             raise ChildDiedError(str(late)) from None
+        except (ChildRaisedError, ChildDiedError):
+            raise
         except BaseException:
             self.close()  # an interrupted conversation cannot be taken up again
             raise
@@ -147,21 +151,25 @@ class Sandbox:
         descriptor = child.stdout.fileno()
         parts: list[bytes] = []
         while wanted:
-            left = end - time.monotonic()
-            if left <= 0:
-                raise _TooLateError("took longer than its deadline")
-            if not select.select([descriptor], [], [], min(self._stall_s, left))[0]:
-                raise _TooLateError(
-                    f"made no progress for {self._stall_s:g} s"
-                    if left > self._stall_s
-                    else "took longer than its deadline"
-                )
+            self._wait(descriptor, select.POLLIN, end)
             part = os.read(descriptor, min(wanted, 1 << 20))
             if not part:
                 raise EOFError
             parts.append(part)
             wanted -= len(part)
         return b"".join(parts)
+
+    def _wait(self, descriptor: int, event: int, end: float) -> None:
+        """Wait until a pipe can be read or written, or is broken."""
+        left = end - time.monotonic()
+        if left > 0:
+            poll = select.poll()
+            poll.register(descriptor, event)
+            if poll.poll(math.ceil(min(self._stall_s, left) * 1000)):
+                return
+        raise _TooLateError(
+            f"made no progress for {self._stall_s:g} s" if left > self._stall_s else "took longer than its deadline"
+        )
 
     def _why_dead(self, child: subprocess.Popen[bytes]) -> str:
         try:
@@ -172,6 +180,26 @@ class Sandbox:
         if code < 0:
             return f"crashed with {signal.Signals(-code).name}"
         return f"ended with status {code}"
+
+
+class _Pipe:
+    """A child's standard input. A child that does not read is waited for as long as `wait` allows."""
+
+    def __init__(self, descriptor: int, wait: Callable[[int], None]) -> None:
+        self._descriptor, self._wait = descriptor, wait
+        os.set_blocking(descriptor, False)
+
+    def write(self, data: bytes | memoryview) -> None:
+        left = memoryview(data)
+        while left:
+            self._wait(self._descriptor)
+            try:
+                left = left[os.write(self._descriptor, left) :]
+            except BlockingIOError:
+                continue
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 class _TooLateError(Exception):

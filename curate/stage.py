@@ -36,8 +36,9 @@ class Failure:
 class Workspace(Protocol):
     """The files that a stage may touch."""
 
-    scratch: Path
-    """A local folder that is emptied after the task."""
+    @property
+    def scratch(self) -> Path:
+        """A local folder that is emptied after the task."""
 
     def source(self, path: str) -> AbstractContextManager[str]:
         """A source as a local file, fetched first if it is remote."""

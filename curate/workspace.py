@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from curate.folder import Folder, fetched
@@ -13,10 +15,19 @@ from curate.folder import Folder, fetched
 class DatasetWorkspace:
     """A `curate.stage.Workspace` over a dataset. `open_workspace` makes one."""
 
-    def __init__(self, folder: Folder, scratch: Path, progress: Callable[[float], None]) -> None:
+    def __init__(self, folder: Folder, progress: Callable[[float], None]) -> None:
         self._folder = folder
-        self.scratch = scratch
         self.progress = progress
+
+    @cached_property
+    def scratch(self) -> Path:
+        """Made when first asked for: to make and remove a folder takes a disk longer than most tasks."""
+        return Path(tempfile.mkdtemp(prefix="longtake-"))
+
+    def clear(self) -> None:
+        """Delete the scratch folder, if there is one."""
+        if "scratch" in vars(self):
+            shutil.rmtree(self.scratch)
 
     def source(self, path: str) -> AbstractContextManager[str]:
         return fetched(path)
@@ -31,5 +42,8 @@ class DatasetWorkspace:
 @contextmanager
 def open_workspace(dataset_url: str, progress: Callable[[float], None] = lambda _: None) -> Iterator[DatasetWorkspace]:
     """A workspace whose scratch folder lasts as long as the block."""
-    with tempfile.TemporaryDirectory(prefix="longtake-") as scratch:
-        yield DatasetWorkspace(Folder(dataset_url), Path(scratch), progress)
+    work = DatasetWorkspace(Folder(dataset_url), progress)
+    try:
+        yield work
+    finally:
+        work.clear()

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from curate.keys import stage_digest
-from curate.media.encode import Encoding, Span, write_clip
+from curate.media.encode import Encoding, Reader, Span, write_clip
 from curate.media.video import Timing
 from curate.stage import Failure, Row, RowStage, Workspace
 from schemas import Table, media
@@ -50,23 +50,24 @@ class Clips(RowStage):
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row | Failure]:
         kept = {row["clip_id"] for row in inputs["decisions"].to_pylist() if row["kept"]}
         wanted = [clip for clip in inputs["clips"].to_pylist() if clip["clip_id"] in kept]
+        wanted.sort(key=lambda clip: clip["start_pts"])
         if not wanted:
             return
         (source,) = inputs["sources"].to_pylist()
         with work.source(source["path"]) as path:
+            reader = Reader(path, Timing.of(source))
             for clip in wanted:
                 try:
-                    yield self._write(path, source, clip, work)
+                    yield self._write(reader, source, clip, work)
                 except Exception as error:
                     yield Failure(clip["clip_id"], error)
                 work.progress(clip["end_s"])
 
-    def _write(self, path: str, source: Row, clip: Row, work: Workspace) -> Row:
+    def _write(self, reader: Reader, source: Row, clip: Row, work: Workspace) -> Row:
         how = Encoding(self.crf, self.preset, self.keyframe_s, self.audio_kbps * 1000)
         out = work.scratch / "clip.mp4"
         written = write_clip(
-            path,
-            Timing.of(source),
+            reader,
             _span(source, clip),
             source["fps"],
             source["audio_codec"] is not None,

@@ -47,6 +47,8 @@ def open_media(path: str) -> av.container.InputContainer:
             container_options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS, "enable_drefs": "0"},
             metadata_errors="replace",
         )
+    except MemoryError:
+        raise  # the child's limit, not the file's fault
     except (av.error.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(

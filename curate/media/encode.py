@@ -17,7 +17,7 @@ from av.codec.context import Flags
 
 from curate.media.audio import samples
 from curate.media.container import MediaError, open_media
-from curate.media.video import Decode, Timing
+from curate.media.video import Decode, Frame, Timing
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
@@ -58,9 +58,30 @@ class Written:
     audio_s: float | None
 
 
+class Reader:
+    """Decodes one source for several clips: a clip that begins soon after the last goes on from there.
+
+    Spans are asked for in the order of their starts. A new decode begins only where a clip's own lead lies ahead.
+    """
+
+    def __init__(self, path: str, timing: Timing) -> None:
+        self.path, self.timing = path, timing
+        self._frames: Iterator[Frame] = iter(())
+        self._next: Frame | None = None
+
+    def frames(self, span: Span) -> Iterator[Frame]:
+        """The frames of a span, in order."""
+        if self._next is None or not span.lead_pts <= self._next.pts <= span.start_pts:
+            self._frames = iter(Decode(self.path, self.timing, start_pts=span.start_pts, lead_pts=span.lead_pts))
+            self._next = next(self._frames, None)
+        while self._next is not None and self._next.pts < span.end_pts:
+            frame, self._next = self._next, next(self._frames, None)
+            if frame.pts >= span.start_pts:
+                yield frame
+
+
 def write_clip(
-    path: str,
-    timing: Timing,
+    reader: Reader,
     span: Span,
     fps: float,
     audio: bool,
@@ -68,7 +89,7 @@ def write_clip(
     out: Path,
     progress: Callable[[float], None],
 ) -> Written:
-    """Encode the span of `path` into the MP4 file `out`.
+    """Encode a span of the reader's source into the MP4 file `out`.
 
     Args:
         fps: mean frame rate, for the encoder's rate control and keyframe distance.
@@ -78,8 +99,8 @@ def write_clip(
     Raises:
         MediaError: no picture of the span could be decoded.
     """
-    decode = Decode(path, timing, start_pts=span.start_pts, end_pts=span.end_pts, lead_pts=span.lead_pts)
-    frames = (f for f in decode if f.pts >= span.start_pts)
+    timing = reader.timing
+    frames = reader.frames(span)
     current = next(frames, None)
     if current is None:
         raise MediaError(f"no picture between {span.start_s:.3f} s and {span.end_s:.3f} s could be decoded again")
@@ -89,7 +110,7 @@ def write_clip(
         str(out), "w", format="mp4", container_options={"movflags": "+faststart", "fflags": "+bitexact"}
     ) as box:
         video = _video_stream(box, first, timing.base, fps, how)
-        sound = _Sound(box, path, timing, span, how) if audio else None
+        sound = _Sound(box, reader, span, how) if audio else None
         while current is not None:
             following = next(frames, None)
             picture = current.upright() if written else first
@@ -131,14 +152,16 @@ class _Sound:
 
     AHEAD_S = 0.5
 
-    def __init__(self, box: av.container.OutputContainer, path: str, timing: Timing, span: Span, how: Encoding) -> None:
-        with open_media(path) as probe:
+    def __init__(self, box: av.container.OutputContainer, reader: Reader, span: Span, how: Encoding) -> None:
+        with open_media(reader.path) as probe:
             context = probe.streams.audio[0].codec_context
             rate = context.sample_rate if context.sample_rate in AAC_RATES else 48000
             layout = "mono" if context.channels == 1 else "stereo"
         self._rate, self._layout, self._box = rate, layout, box
         self._stream = box.add_stream("aac", rate=rate, layout=layout, bit_rate=how.audio_bitrate)
-        self._blocks: Iterator[np.ndarray] | None = samples(path, timing, span.start_s, span.end_s, rate, layout)
+        self._blocks: Iterator[np.ndarray] | None = samples(
+            reader.path, reader.timing, span.start_s, span.end_s, rate, layout
+        )
         self._done = 0
 
     def up_to(self, at_s: float) -> float:

@@ -16,9 +16,9 @@ from curate.media.container import MediaError, film_stream, open_media
 SPLIT_EVERY_S = 5.0
 """Keyframes kept as places to split, seconds apart at least: an all-intra file would otherwise list every frame."""
 
-STEADY_GAP_S = 1.0
-"""A split is only offered where no picture in the span before it stays longer than this, so that whoever starts
-decoding one split early is sure to have seen every sample that a probe may look back on."""
+LOOKBACK_S = 1.0
+"""A split is only offered where the pictures since the split before it span more than this, a whole cell of the slowest
+probe's grid, so that whoever starts decoding one split early has seen the last sample that a probe may look back on."""
 
 
 def probe(path: str) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _splits(pts: np.ndarray, key_pts: np.ndarray, base: Fraction) -> list[int]:
         if stamp - kept[-1] < SPLIT_EVERY_S / base:
             continue
         lead = pts[np.searchsorted(pts, kept[-1]) : np.searchsorted(pts, stamp, "right")]
-        if np.diff(lead).max() <= STEADY_GAP_S / base:
+        if lead[-2] - lead[0] > LOOKBACK_S / base:
             kept.append(stamp)
     return kept
 

@@ -97,7 +97,7 @@ def test_pairs_across_a_clips_edges_do_not_count():
             "previous_s": n / 2 - 0.5 if n else None,
             "flow_mean_w_s": 9.0,
         }
-        | ({"flow_mean_w_s": 0.5} if 1.0 <= n / 2 - 0.5 and n / 2 < 2.0 else {})
+        | ({"flow_mean_w_s": 0.5} if n / 2 - 0.5 >= 1.0 and n / 2 < 2.0 else {})
         for n in range(8)
     ]
     clip = dict.fromkeys(clips.TABLE.schema.names, 0) | {

@@ -1,0 +1,62 @@
+"""What a Dask worker does with a task: reads its input rows, runs its stages, commits their rows, sends a receipt.
+
+Only receipts go back to the client; rows go from the worker into the dataset.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+import yaml
+
+from curate import recipe
+from curate.analyze import STORAGE_ERRNOS
+from curate.dataset import Dataset
+from curate.work.context import Context, JobError, Receipt, Task
+from curate.work.ingest import ingest
+from curate.work.rows import group
+from curate.work.source import interval, quarantine, source
+from curate.work.tables import digests, table
+
+KINDS: Mapping[str, Callable[[Context, Task], Receipt]] = {
+    "ingest": ingest,
+    "interval": interval,
+    "source": source,
+    "quarantine": quarantine,
+    "group": group,
+    "table": table,
+    "digests": digests,
+}
+
+
+def perform(dataset_url: str, recipe_text: str, tasks: Sequence[Task]) -> list[Receipt]:
+    """Do a batch of tasks, one after the other.
+
+    Raises:
+        JobError: the dataset cannot be written, or a table stage failed.
+    """
+    context = Context(Dataset(dataset_url), _recipe(recipe_text))
+    receipts = []
+    for task in tasks:
+        try:
+            receipts.append(KINDS[task["kind"]](context, task))
+        except OSError as error:
+            if error.errno in STORAGE_ERRNOS:
+                raise JobError(f"{dataset_url}: {os.strerror(error.errno)}; free space and run it again") from error
+            raise JobError(f"{dataset_url}: {error}; mend it and run the same command again") from error
+    return receipts
+
+
+def dump(plan: recipe.Recipe) -> str:
+    """A recipe as the text that `perform` takes."""
+    return yaml.safe_dump(plan.dump(), sort_keys=False, allow_unicode=True)
+
+
+@lru_cache(maxsize=8)
+def _recipe(text: str) -> recipe.Recipe:
+    return recipe.parse(text, "recipe")
+
+
+__all__ = ["JobError", "Receipt", "Task", "dump", "perform"]

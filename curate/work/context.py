@@ -1,0 +1,138 @@
+"""What every kind of task needs: the dataset, the stages, the child process, and how rows and errors are committed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pyarrow as pa
+
+from curate import __version__, recipe
+from curate.analyze import STORAGE_ERRNOS, failure_of
+from curate.dataset import Dataset, to_arrow
+from curate.sandbox import ChildDiedError, ChildRaisedError, Tables, for_this_thread
+from curate.stage import Row, Stage
+from schemas import Table, errors, sources
+
+Task = dict[str, Any]
+
+
+class JobError(Exception):
+    """The whole job cannot go on: the dataset cannot be written, or a table stage failed."""
+
+
+class QuarantinedError(Exception):
+    """A source killed its decoding process as often as it may."""
+
+
+@dataclass
+class Receipt:
+    """What one task came to."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall seconds by stage."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """Rows written by table."""
+    failed: int = 0
+    video_s: float = 0.0
+    """Seconds of video decoded for analysis."""
+    digests: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """A dataset and the recipe that is run on it."""
+
+    dataset: Dataset
+    recipe: recipe.Recipe
+
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.recipe.stages if stage.name == name)
+
+    def table(self, name: str) -> Table:
+        """A table by name, whether a stage or the engine writes it."""
+        engine = {"sources": sources.SOURCES, "decodes": sources.DECODES, "errors": errors.TABLE}
+        stage = self.recipe.writer(name)
+        return engine[name] if stage is None else stage.writes
+
+    def commit(self, table: Table, key: str, rows: pa.Table, problems: Sequence[Row], stage: str | None = None) -> None:
+        """Errors first, the part last: a part that is there has its errors there too."""
+        provenance = self.provenance(stage)
+        if problems:
+            self.dataset.write_part(errors.TABLE, key, to_arrow(errors.TABLE, problems), provenance)
+        else:
+            self.dataset.drop_part(errors.TABLE.name, key)  # of a try that was killed before its part was in place
+        self.dataset.write_part(table, key, rows, provenance)
+
+    def provenance(self, stage: str | None = None) -> dict[str, Any]:
+        """What is written with a part: recipe, stage, parameters and versions."""
+        made_by = self.stage(stage) if stage else None
+        return {
+            "recipe": self.recipe.name,
+            "stage": stage,
+            "stage_version": made_by.version if made_by else None,
+            "parameters": made_by.model_dump(mode="json") if made_by else None,
+            "versions": _versions(),
+        }
+
+    def in_child(
+        self, what: str, header: Row, tables: Tables | None = None, deadline_s: float = float("inf")
+    ) -> tuple[Row, Tables]:
+        """Work in this thread's child, tried again in a new one where it dies.
+
+        Raises:
+            QuarantinedError: it died each time.
+        """
+        limits = self.recipe.limits
+        sandbox = for_this_thread(limits.memory_gib, limits.stall_s)
+        for attempt in range(1, limits.attempts + 1):
+            try:
+                return sandbox.call(what, header, tables, deadline_s)
+            except ChildDiedError as error:
+                if attempt == limits.attempts:
+                    message = f"the decoding process {error}, {attempt} times out of {attempt}"
+                    raise QuarantinedError(f"{message}; the file is damaged or hostile") from None
+        raise AssertionError("attempts is at least 1")
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    found = {"longtake": __version__}
+    for package in ("av", "numpy", "opencv-python-headless", "pyarrow", "scenedetect-headless"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def problem(source: Row, stage: str, failure: Mapping[str, Any]) -> Row:
+    """A row of `errors`."""
+    return {"clip_id": None, "source_id": source["source_id"], "path": source["path"], "stage": stage, **failure}
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """An exception, of this process or of the child, as the columns of `errors` that describe it."""
+    if isinstance(error, ChildRaisedError):
+        return {"error": error.kind, "message": str(error), "traceback": error.trace}
+    return failure_of(error)
+
+
+def raise_if_storage(error: Exception) -> None:
+    """A full or read-only disk is no input's fault: it must stop the job.
+
+    Raises:
+        OSError: with the errno that the error stands for.
+    """
+    number = error.number if isinstance(error, ChildRaisedError) else getattr(error, "errno", None)
+    if number in STORAGE_ERRNOS:
+        raise OSError(number, os.strerror(number)) from error
+
+
+def deadline(source: Row) -> float:
+    """Seconds a source may take: ten minutes and thirty times its length, several times what 8K needs on one core."""
+    return 600 + 30 * float(source.get("duration_s") or 0)

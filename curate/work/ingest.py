@@ -1,0 +1,38 @@
+"""The task that identifies one path: its content's hash, and what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from curate import keys
+from curate.dataset import to_arrow
+from curate.folder import fetched
+from curate.stage import Row
+from curate.work.context import Context, Receipt, Task, raise_if_storage
+from schemas import sources
+
+
+def ingest(context: Context, task: Task) -> Receipt:
+    """Write a path's row of `inputs`. Whatever is wrong with it becomes the row's `failure`."""
+    started = time.monotonic()
+    row: Row = {k: task[k] for k in ("path", "fingerprint", "user", "bytes", "failure")}
+    row["source_id"] = keys.digest(["unreadable", task["path"]])
+    if not row["failure"]:
+        try:
+            _identify(context, row)
+        except Exception as error:  # whatever a filesystem or a decoder raises, it is about this path
+            raise_if_storage(error)
+            row["failure"] = str(error) or type(error).__name__
+    context.dataset.write_part(sources.INPUTS, task["key"], to_arrow(sources.INPUTS, [row]), context.provenance())
+    return Receipt({"probe": time.monotonic() - started}, {"inputs": 1}, failed=int(row["failure"] is not None))
+
+
+def _identify(context: Context, row: Row) -> None:
+    with fetched(row["path"]) as local:
+        with open(local, "rb") as file:
+            row["source_id"] = hashlib.file_digest(file, "sha256").hexdigest()[: keys.LENGTH]
+        if not row["bytes"]:
+            raise ValueError("the file is empty")
+        # Reading the packets of a file goes at the speed of the disk; 1 MB/s is a very slow one.
+        row |= context.in_child("probe", {"path": local}, deadline_s=600 + row["bytes"] / 1e6)[0]["probe"]

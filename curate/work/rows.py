@@ -1,0 +1,67 @@
+"""The tasks of row stages: the input rows of one group, the stage's run in this process or in the child, the commit."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.analyze import run_rows
+from curate.dataset import to_arrow
+from curate.sandbox import Tables
+from curate.stage import Row, RowStage
+from curate.work.context import Context, Receipt, Task, deadline, failure, problem, raise_if_storage
+from curate.workspace import open_workspace
+
+
+def group(context: Context, task: Task) -> Receipt:
+    """Run a row stage on one group of a table that is not split by source."""
+    receipt = Receipt()
+    row_step(context, task["step"], {"source_id": "", "path": None, "group": task["group"]}, {}, receipt)
+    return receipt
+
+
+def row_step(context: Context, step: Task, source: Row, made: Tables, receipt: Receipt) -> pa.Table:
+    """Run one row stage on one group and commit its rows. What it raises fails the group, not the job."""
+    stage = context.stage(step["stage"])
+    assert isinstance(stage, RowStage)  # noqa: S101 - for the type checker; the planner sends no other kind
+    started = time.monotonic()
+    inputs = {name: _input(context, stage, name, step["inputs"][name], source, made) for name in stage.reads}
+    try:
+        rows, failures = _run(context, stage, inputs, source)
+    except Exception as error:
+        raise_if_storage(error)
+        rows, failures = stage.writes.schema.empty_table(), [{"clip_id": None, **failure(error)}]
+    problems = [problem(source, stage.name, why) for why in failures]
+    context.commit(stage.writes, step["key"], rows, problems, stage.name)
+    receipt.failed += len(problems)
+    receipt.rows[stage.writes.name] = rows.num_rows
+    receipt.seconds[stage.name] = time.monotonic() - started
+    return rows
+
+
+def _run(context: Context, stage: RowStage, inputs: Tables, source: Row) -> tuple[pa.Table, list[Row]]:
+    if not stage.opens_media:
+        with open_workspace(context.dataset.url) as work:
+            return run_rows(stage, inputs, work)
+    header = {"stage": stage.name, "parameters": stage.model_dump(mode="json"), "dataset": context.dataset.url}
+    answer, tables = context.in_child("stage", header, inputs, deadline(source))
+    return tables["rows"], answer["failures"]
+
+
+def _input(context: Context, stage: RowStage, name: str, where: Any, source: Row, made: Tables) -> pa.Table:
+    """The rows of one input table that belong to the group, in the columns that the stage asked for."""
+    columns = list(stage.reads[name])
+    table = context.table(name)
+    if name == "sources":
+        rows = to_arrow(table, [source])
+        return rows.select(columns) if columns else rows
+    if name in made:
+        return made[name].select(columns) if columns else made[name]
+    if "key" in where:
+        return context.dataset.read_part(table, where["key"], columns)
+    mine = source["group"] if stage.by != "source_id" else source["source_id"]
+    whole = context.dataset.scan(table, where["keys"])
+    return whole.to_table(columns=columns or None, filter=pc.field(stage.by) == mine)
