@@ -18,7 +18,7 @@ import dask
 import distributed
 from distributed.scheduler import KilledWorker
 
-from curate.work import JobError, Receipt, Task, perform
+from curate.work import PROGRESS, JobError, Receipt, Task, perform
 
 BATCH_S = 0.5
 """Aimed length of a batch: long against Dask's millisecond per task, short enough that losing one does not matter."""
@@ -123,6 +123,8 @@ class Driver:
     attempts: int
     done: Callable[[Task, Receipt], None]
     resources: dict[str, float] = field(default_factory=dict)
+    heard: Callable[[str, float], None] = lambda task, video_s: None
+    """Called with a task's name and its seconds of video so far, now and then while it runs."""
 
     def run(self, sources: Iterable[list[Task]]) -> None:
         """Do all tasks. Each list holds one source's tasks, of which the last needs the others done.
@@ -136,6 +138,7 @@ class Driver:
         self._mean_s = BATCH_S
         room = max(2, IN_FLIGHT_PER_THREAD * threads(self.client))
         finished = distributed.as_completed(loop=self.client.loop)
+        self.client.subscribe_topic(PROGRESS, lambda event: self.heard(event[1]["task"], event[1]["video_s"]))
         try:
             while True:
                 while len(self._under_way) < room and (batch := self._next()):
@@ -147,6 +150,7 @@ class Driver:
                 future = next(finished)
                 self._finish(future, self._under_way.pop(future))
         finally:
+            self.client.unsubscribe_topic(PROGRESS)
             self.client.cancel(list(self._under_way), force=True)
 
     def _submit(self, batch: _Batch) -> distributed.Future:

@@ -63,30 +63,41 @@ class Reporter(AbstractContextManager["Reporter"]):
             self.say(f"{name}: {total} to do")
             self._spoken = time.monotonic()
 
-    def advance(self, receipt: Receipt, tasks: int = 1, video_s: float = 0.0) -> None:
-        """A task is done; `video_s` seconds of video are behind us."""
+    def advance(self, receipt: Receipt, task: str, tasks: int = 1, video_s: float = 0.0) -> None:
+        """The task of that name is done; `video_s` more seconds of video are behind us."""
+        self._running.pop(task, None)
         for stage, seconds in receipt.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         self.failed += receipt.failed
         self._done += tasks
         self._video_done += video_s
+        self._show()
+
+    def _show(self) -> None:
         self._bar.update(self._task, completed=self._done, detail=self._detail())
         if not self._live and time.monotonic() - self._spoken >= PLAIN_EVERY_S:
             self._spoken = time.monotonic()
             self.say(f"{self._name}: {self._done}/{self._total}, {self._detail()}")
 
+    def heard(self, task: str, video_s: float) -> None:
+        """A task that is still running has `video_s` seconds of video behind it."""
+        self._running[task] = video_s
+        self._show()
+
     def _start(self, name: str, total: int, video_s: float) -> None:
         self._name, self._total, self._video_total = name, total, video_s
         self._done, self._video_done, self._began = 0, 0.0, time.monotonic()
+        self._running: dict[str, float] = {}
 
     def _detail(self) -> str:
         elapsed = max(1e-3, time.monotonic() - self._began)
         parts = []
         share = self._done / self._total if self._total else 1.0
         if self._video_total:
-            share = self._video_done / self._video_total
-            parts.append(f"{self._video_done / 3600:.2f} of {self._video_total / 3600:.2f} h of video")
-            parts.append(f"{self._video_done / elapsed:.1f} video-s/s")
+            video_s = min(self._video_total, self._video_done + sum(self._running.copy().values()))
+            share = video_s / self._video_total
+            parts.append(f"{video_s / 3600:.2f} of {self._video_total / 3600:.2f} h of video")
+            parts.append(f"{video_s / elapsed:.1f} video-s/s")
         parts.append(f"{self.failed} failed")
         if 0 < share < 1:
             parts.append(f"{_clock(elapsed * (1 - share) / share)} left")

@@ -242,14 +242,17 @@ class _Job:
         self.reporter.step(name, total, video_s)
 
         def done(task: Task, receipt: Receipt) -> None:
+            source = task.get("source", {})
+            name = work.task_name(source.get("source_id", ""), task.get("interval", {}).get("start_pts"))
             if task["kind"] == "interval":
-                self.reporter.advance(receipt, 0, receipt.video_s)
+                self.reporter.advance(receipt, name, 0, receipt.video_s)
             else:
-                source = task.get("source", {})
                 whole = source.get("duration_s", 0.0) if task.get("intervals", 0) <= 1 else 0.0
-                self.reporter.advance(receipt, 1, whole if video_s else 0.0)
+                self.reporter.advance(receipt, name, 1, whole if video_s else 0.0)
 
-        Driver(client, self.dataset.url, self._text, self.recipe.limits.attempts, done, resources or {}).run(pending)
+        attempts = self.recipe.limits.attempts
+        heard = self.reporter.heard
+        Driver(client, self.dataset.url, self._text, attempts, done, resources or {}, heard).run(pending)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

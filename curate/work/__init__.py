@@ -14,7 +14,7 @@ import yaml
 from curate import recipe
 from curate.analyze import STORAGE_ERRNOS
 from curate.dataset import Dataset
-from curate.work.context import Context, JobError, Receipt, Task
+from curate.work.context import PROGRESS, Context, JobError, Receipt, Task, task_name
 from curate.work.ingest import ingest
 from curate.work.rows import group
 from curate.work.source import interval, quarantine, source
@@ -59,4 +59,4 @@ def _recipe(text: str) -> recipe.Recipe:
     return recipe.parse(text, "recipe")
 
 
-__all__ = ["JobError", "Receipt", "Task", "dump", "perform"]
+__all__ = ["PROGRESS", "JobError", "Receipt", "Task", "dump", "perform", "task_name"]

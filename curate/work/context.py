@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import distributed
 import pyarrow as pa
 
 from curate import __version__, recipe
@@ -19,6 +21,12 @@ from curate.stage import Row, Stage
 from schemas import Table, errors, sources
 
 Task = dict[str, Any]
+
+PROGRESS = "longtake-progress"
+"""Dask topic on which workers tell how far they are in long tasks."""
+
+TELL_EVERY_S = 2.0
+"""Seconds between two such messages of a worker: a thousand workers then send the scheduler 500 a second."""
 
 
 class JobError(Exception):
@@ -80,9 +88,17 @@ class Context:
         }
 
     def in_child(
-        self, what: str, header: Row, tables: Tables | None = None, deadline_s: float = float("inf")
+        self,
+        what: str,
+        header: Row,
+        tables: Tables | None = None,
+        deadline_s: float = float("inf"),
+        progress: Callable[[float], None] | None = None,
     ) -> tuple[Row, Tables]:
         """Work in this thread's child, tried again in a new one where it dies.
+
+        Args:
+            progress: told now and then how far the child is in the source, seconds.
 
         Raises:
             QuarantinedError: it died each time.
@@ -91,12 +107,34 @@ class Context:
         sandbox = for_this_thread(limits.memory_gib, limits.stall_s)
         for attempt in range(1, limits.attempts + 1):
             try:
-                return sandbox.call(what, header, tables, deadline_s)
+                return sandbox.call(what, header, tables, deadline_s, progress)
             except ChildDiedError as error:
                 if attempt == limits.attempts:
                     message = f"the decoding process {error}, {attempt} times out of {attempt}"
                     raise QuarantinedError(f"{message}; the file is damaged or hostile") from None
         raise AssertionError("attempts is at least 1")
+
+
+def task_name(source_id: str, start_pts: int | None) -> str:
+    """What a source's analysis, or that of its interval from `start_pts` on, is called while it runs."""
+    return f"{source_id} {start_pts}"
+
+
+def teller(task: str, from_s: float) -> Callable[[float], None]:
+    """Tells whoever watches the run how many seconds of video the task has behind it."""
+    try:
+        worker = distributed.get_worker()
+    except ValueError:  # not on a Dask worker
+        return lambda video_s: None
+    said = time.monotonic()
+
+    def tell(video_s: float) -> None:
+        nonlocal said
+        if time.monotonic() - said >= TELL_EVERY_S:
+            said = time.monotonic()
+            worker.log_event(PROGRESS, {"task": task, "video_s": max(0.0, video_s - from_s)})
+
+    return tell
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,18 @@ from curate.analyze import Interval, failure_of, join
 from curate.dataset import encode_part, to_arrow
 from curate.sandbox import Tables
 from curate.stage import Row
-from curate.work.context import Context, QuarantinedError, Receipt, Task, deadline, failure, problem, raise_if_storage
+from curate.work.context import (
+    Context,
+    QuarantinedError,
+    Receipt,
+    Task,
+    deadline,
+    failure,
+    problem,
+    raise_if_storage,
+    task_name,
+    teller,
+)
 from curate.work.ingest import ingest
 from curate.work.rows import row_step
 from schemas import sources
@@ -33,7 +44,7 @@ def interval(context: Context, task: Task) -> Receipt:
     started = time.monotonic()
     receipt = Receipt()
     try:
-        header, tables = _analyze(context, task["source"], task["probes"], task["interval"])
+        header, tables = _analyze(context, task["source"], task["probes"], task["interval"], task["start_s"] or 0.0)
         receipt.video_s = max(0.0, header["decode"]["end_s"] - (task["start_s"] or 0.0))
     except Exception as error:
         raise_if_storage(error)
@@ -110,10 +121,13 @@ def _analysis(context: Context, task: Task, receipt: Receipt) -> Tables:
     return made
 
 
-def _analyze(context: Context, row: Row, probes: Mapping[str, Any], span: Mapping[str, Any]) -> tuple[Row, Tables]:
+def _analyze(
+    context: Context, row: Row, probes: Mapping[str, Any], span: Mapping[str, Any], from_s: float = 0.0
+) -> tuple[Row, Tables]:
     parameters = {name: context.stage(name).model_dump(mode="json") for name in probes}
     header = {"source": row, "probes": parameters, "interval": span}
-    return context.in_child("analyze", header, deadline_s=deadline(row))
+    tell = teller(task_name(row["source_id"], span["start_pts"]), from_s)
+    return context.in_child("analyze", header, deadline_s=deadline(row), progress=tell)
 
 
 def _joined(context: Context, task: Task) -> tuple[Row, Tables]:

@@ -101,7 +101,7 @@ def _tiny(config: TinyConfig) -> Generator:
         z_dim=config.latent_channels,
         dim_mult=[1, 1, 1, 1],
         num_res_blocks=1,
-        # Shortcuts around down- and upsampling, as Wan2.2 has them: an untrained VAE then hands on the averaged picture,
+        # Shortcuts around down- and upsampling, as in Wan2.2: an untrained VAE then hands on the averaged picture,
         # and learns in a hundred steps what takes one without them thousands.
         is_residual=True,
         latents_mean=[0.0] * config.latent_channels,
