@@ -36,14 +36,19 @@ class Step:
     hours: float
 
 
-def build(dataset: Dataset, sources: Sequence[Row], table_keys: Mapping[str, Sequence[str]]) -> pa.Table:
+def build(
+    dataset: Dataset, sources: Sequence[Row], table_keys: Mapping[str, Sequence[str]], writers: Mapping[str, str]
+) -> pa.Table:
     """The ledger of all sources and clips.
+
+    Args:
+        writers: by table, the name of the stage that writes it.
 
     A clip is failed where a stage failed on it or on its source; otherwise rejected or kept as `decisions` says, and
     kept where the recipe decides nothing. A source is failed where a stage failed on it, kept where a clip of it is.
     """
     with duckdb.connect() as database:
-        _register(database, dataset, sources, table_keys)
+        _register(database, dataset, sources, table_keys, writers)
         table = database.sql(_LEDGER).to_arrow_table()
     return table.cast(ledger.TABLE.schema)
 
@@ -123,6 +128,7 @@ def _register(
     dataset: Dataset,
     sources: Sequence[Row],
     table_keys: Mapping[str, Sequence[str]],
+    writers: Mapping[str, str],
 ) -> None:
     rows = [{k: s[k] for k in _SOURCE_COLUMNS} for s in sources]
     columns = pa.schema([source_table.SOURCES.schema.field(name) for name in _SOURCE_COLUMNS])
@@ -130,7 +136,10 @@ def _register(
     for name in ("clips", "decisions", "errors"):
         table = TABLES[name]
         database.register(name, dataset.scan(table, table_keys.get(name, [])))
-    database.execute(f"create temp table decided as select {'true' if 'decisions' in table_keys else 'false'} as v")
+    database.execute(
+        "create temp table writer as select ?::varchar as clips, ?::varchar as decisions",
+        [writers.get("clips"), writers.get("decisions")],
+    )
 
 
 _LEDGER = f"""
@@ -142,19 +151,22 @@ clip_error as (
     select clip_id, min_by(stage, (stage, message)) as stage, min_by(message, (stage, message)) as message
     from errors where clip_id is not null group by clip_id
 ),
+verdict as (
+    select c.clip_id,
+        d.clip_id is null and w.decisions is not null as undecided,
+        case when w.decisions is not null and d.kept is distinct from true then w.decisions end as stage,
+        coalesce(array_to_string(d.reasons, '; '), 'no decision was taken on it') as reason
+    from clips c cross join writer w left join decisions d using (clip_id)
+),
 clip_state as (
     select c.source_id, c.clip_id, s.path, c.duration_s,
         case
-            when ce.clip_id is not null or se.source_id is not null then 'failed'
-            when (select v from decided) and d.clip_id is null then 'failed'
-            when d.kept = false then 'rejected' else 'kept'
+            when ce.clip_id is not null or se.source_id is not null or v.undecided then 'failed'
+            when v.stage is not null then 'rejected' else 'kept'
         end as state,
-        coalesce(ce.stage, se.stage, case when d.kept = false then 'select' end,
-            case when (select v from decided) and d.clip_id is null then 'select' end) as stage,
-        coalesce(ce.message, se.message, case when d.kept = false then array_to_string(d.reasons, '; ') end,
-            case when (select v from decided) and d.clip_id is null then 'no decision was taken on it' end) as reason
-    from clips c join sources s using (source_id)
-    left join decisions d using (clip_id)
+        coalesce(ce.stage, se.stage, v.stage) as stage,
+        coalesce(ce.message, se.message, case when v.stage is not null then v.reason end) as reason
+    from clips c join sources s using (source_id) join verdict v using (clip_id)
     left join clip_error ce using (clip_id)
     left join source_error se on se.source_id = c.source_id
 ),
@@ -168,7 +180,7 @@ source_state as (
         case when s.failure is not null then 'probe' when se.source_id is not null then any_value(se.stage)
             when bool_or(c.state = 'kept') then null
             when bool_or(c.state = 'failed') then min(c.stage) filter (c.state = 'failed')
-            else coalesce(min(c.stage), 'takes') end as stage,
+            else coalesce(min(c.stage), (select clips from writer)) end as stage,
         case when s.failure is not null then s.failure when se.source_id is not null then any_value(se.message)
             when bool_or(c.state = 'kept') then null
             when bool_or(c.state = 'failed') then min(c.reason) filter (c.state = 'failed')

@@ -26,7 +26,7 @@ from curate.progress import Reporter
 from curate.recipe import Recipe
 from curate.stage import FrameProbe, Row, RowStage, TableStage
 from curate.work import JobError, Receipt, Task
-from schemas import errors, media, shards, sources
+from schemas import errors, indexes, media, shards, sources
 
 
 @dataclass
@@ -265,7 +265,8 @@ class _Job:
             self.dataset.drop_part("errors", old)
         tables["errors"] = sorted(self.dataset.keys("errors"))
         self._drop_files(tables)
-        book = ledger.build(self.dataset, state.sources, tables)
+        writers = {stage.writes.name: stage.name for stage in self.recipe.stages}
+        book = ledger.build(self.dataset, state.sources, tables, writers)
         ledger.audit(self.dataset, book, tables)
         ledger.write(self.dataset, book)
         summary = Summary(self._tasks, ledger.funnel(self.dataset, book, tables), states(book), self.reporter.seconds)
@@ -275,12 +276,14 @@ class _Job:
 
     def _drop_files(self, tables: dict[str, list[str]]) -> None:
         """Clips, shards and intervals that no row of the current tables names."""
-        for folder, table, column in (("clips", media.TABLE, "path"), ("shards", shards.SHARDS, "shard")):
+        named: set[str] = set()
+        for table, column in ((media.TABLE, "path"), (shards.SHARDS, "shard"), (indexes.TABLE, "path")):
             if table.name in tables:
-                named = set(self.dataset.scan(table, tables[table.name]).to_table(columns=[column])[column].to_pylist())
-                for path in self.dataset.tree(folder):
-                    if path not in named and not path.endswith("index.json"):
-                        self.dataset.remove(path)
+                rows = self.dataset.scan(table, tables[table.name]).to_table(columns=[column])
+                named |= {str(path) for path in rows[column].to_pylist()}
+        for path in [*self.dataset.tree("clips"), *self.dataset.tree("shards")]:
+            if path not in named:
+                self.dataset.remove(path)
         for path in self.dataset.tree("intervals"):
             self.dataset.remove(path)
 

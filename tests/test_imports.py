@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 ALLOWED = {
     "schemas": {"schemas"},
     "curate": {"schemas", "curate"},
-    "stages": {"schemas", "stages", "curate.stage", "curate.media", "curate.models", "curate.keys", "curate.commands"},
+    "stages": {"schemas", "stages", "curate.stage", "curate.media", "curate.keys"},
     "pipelines": {"schemas", "curate", "stages", "pipelines"},
 }
 OURS = set(ALLOWED)
