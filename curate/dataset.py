@@ -57,6 +57,15 @@ class Dataset(Folder):
             return ds.dataset(table.schema.empty_table())
         return ds.dataset(paths, schema=table.schema, format="parquet", filesystem=self.fs)
 
+    def table_names(self) -> list[str]:
+        """The tables that have parts."""
+        return sorted({path.split("/")[1] for path in self.tree("tables")})
+
+    def stored(self, name: str) -> ds.Dataset:
+        """A table as its parts have it, whichever version of whichever stage wrote them."""
+        paths = [self.path(self.part(name, key)) for key in sorted(self.keys(name))]
+        return ds.dataset(paths, format="parquet", filesystem=self.fs)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the dataset for one writer. The lock dies with its process, however that ends.

@@ -7,10 +7,8 @@ from typing import Annotated, Any
 
 import pyarrow.compute as pc
 import typer
-import yaml
 from rich.console import Console
 
-from curate import recipe as recipes
 from curate.commands import WRONG_USE, DatasetArgument, JsonOption, existing, plain_errors, stop
 from curate.dataset import Dataset
 from schemas import ledger
@@ -48,15 +46,11 @@ def explanation(dataset: Dataset, clip: str) -> dict[str, Any]:
         some = ", ".join(m["clip_id"] for m in matches[:3])
         stop(f"{clip!r} names {len(matches)} clips{f': {some}, …' if some else '; see tables/ledger'}", WRONG_USE)
     clip_id = matches[0]["clip_id"]
-    stored = yaml.safe_load(dataset.read("recipe.yaml"))
-    stored.pop("longtake", None)
-    recipe = recipes.parse(yaml.safe_dump(stored), "recipe.yaml")
     tables: dict[str, Any] = {}
-    for stage in recipe.stages:
-        if "clip_id" in stage.writes.schema.names and stage.writes.name != "samples":
-            rows = dataset.scan(stage.writes).to_table(filter=pc.field("clip_id") == clip_id).to_pylist()
-            if rows:
-                tables[stage.writes.name] = [
-                    {k: v for k, v in r.items() if k not in ("clip_id", "source_id")} for r in rows
-                ]
+    for name in dataset.table_names():
+        stored = dataset.stored(name)
+        if "clip_id" not in stored.schema.names or name in (ledger.TABLE.name, "samples"):
+            continue  # `samples` repeats the others, as a shard will hold it
+        if rows := stored.to_table(filter=pc.field("clip_id") == clip_id).to_pylist():
+            tables[name] = [{k: v for k, v in row.items() if k not in ("clip_id", "source_id")} for row in rows]
     return {"ledger": matches[0], "tables": tables}

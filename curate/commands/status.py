@@ -44,12 +44,8 @@ def state(dataset: Dataset) -> dict[str, Any]:
     complete = bool(dataset.keys(ledger.TABLE.name)) and dataset.exists("summary.json")
     found = json.loads(dataset.read("summary.json")) if complete else {"funnel": [], "states": {}}
     rows = dataset.scan(errors.TABLE).to_table(columns=["path", "source_id", "clip_id", "stage", "error", "message"])
-    parts = {name.rsplit("/", 1)[-1]: len(dataset.keys(name.rsplit("/", 1)[-1])) for name in _folders(dataset)}
+    parts = {name: len(dataset.keys(name)) for name in dataset.table_names()}
     return {**found, "complete": complete, "errors": rows.to_pylist(), "parts": parts}
-
-
-def _folders(dataset: Dataset) -> list[str]:
-    return sorted({path.rsplit("/", 1)[0] for path in dataset.tree("tables")})
 
 
 def _errors(rows: list[dict[str, Any]]) -> Table:

@@ -1,0 +1,110 @@
+"""The verbs that look at a dataset, as a user types them."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from engine import curate, rows
+
+from schemas import ledger
+
+
+def command(*words):
+    done = subprocess.run([sys.executable, "-m", "curate.cli", *map(str, words)], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def dataset(footage, scheduler, tmp_path_factory):
+    """One take that is kept, one that is not, and a file that is no video and has a hostile name."""
+    folder = tmp_path_factory.mktemp("in")
+    for name in ("takes/pancake.mkv", "takes/yoga.mp4"):
+        shutil.copy(footage / "footage" / name, folder)
+    (folder / "<script>alert(1)<!--\x1b[31m.mp4").write_text("no video")
+    output = tmp_path_factory.mktemp("out") / "dataset"
+    rules = ["takes.min_s=5", "select.rules={moving: {column: motion.mean_w_s, min: 0.01}}", "clips.preset=ultrafast"]
+    curate([folder], output, scheduler, rules)
+    return output
+
+
+def clip(dataset, state):
+    return next(r["clip_id"] for r in rows(dataset, ledger.TABLE) if r["kind"] == "clip" and r["state"] == state)
+
+
+def test_status_counts_states_and_tells_errors(dataset):
+    told = json.loads(command("status", dataset, "--json").stdout)
+    assert told["complete"]
+    assert told["states"]["source"] == {"kept": 1, "rejected": 1, "failed": 1}
+    assert [error["stage"] for error in told["errors"]] == ["probe"]
+    shown = command("status", dataset).stdout
+    assert "no readable" in " ".join(shown.split())
+    assert "\x1b[31m" not in shown
+
+
+def test_explain_says_in_or_out_with_every_number(dataset):
+    kept = json.loads(command("explain", dataset, clip(dataset, "kept"), "--json").stdout)
+    assert kept["ledger"]["state"] == "kept"
+    assert {"clips", "motion", "quality", "decisions", "captions", "media"} <= set(kept["tables"])
+    out = command("explain", dataset, clip(dataset, "rejected")).stdout
+    assert "is rejected" in out
+    assert "moving: motion.mean_w_s = " in out
+    assert "sharpness = " in out
+
+
+def test_explain_wants_one_clip(dataset):
+    assert command("explain", dataset, "nonsense").returncode == 2
+    assert "names 0 clips" in command("explain", dataset, "nonsense").stderr
+
+
+def test_the_report_holds_every_clip_and_escapes_names(dataset):
+    path = json.loads(command("report", dataset, "--json").stdout)["report"]
+    with open(path, encoding="utf-8") as file:
+        page = file.read()
+    for row in rows(dataset, ledger.TABLE):
+        assert row["clip_id"] is None or row["clip_id"] in page
+    assert "&lt;script&gt;alert" in page
+    assert "<script>" not in page
+    assert f"../{next(p.relative_to(dataset) for p in dataset.glob('clips/*/*.mp4'))}" in page
+
+
+@pytest.mark.parametrize("verb", ["status", "report", "explain"])
+def test_what_is_no_dataset_is_told_plainly(tmp_path, verb):
+    done = command(verb, tmp_path, *(["clip"] if verb == "explain" else []))
+    assert done.returncode == 2
+    assert "is no dataset" in done.stderr
+
+
+def test_recipes_are_listed_shown_and_described():
+    assert "long_take" in [r["name"] for r in json.loads(command("recipes", "--json").stdout)]
+    assert "min_s: 10.0" in command("recipes", "long_take").stdout
+    assert json.loads(command("recipes", "long_take", "--schema").stdout)["title"] == "long_take"
+    assert command("recipes", "long_tak").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["run", "long_take", "-i", "{empty}", "-o", "{out}"], 2, "no video was found"),
+        (["run", "long_take", "-i", "{empty}", "-o", "{out}", "--set", "takes.min=3"], 2, "did you mean 'min_s'"),
+        (["run", "nonsense", "-i", "{empty}", "-o", "{out}"], 2, "no recipe is called 'nonsense'"),
+        (["run", "long_take", "-i", "nosuchfs://y", "-o", "{out}"], 2, "nosuchfs"),
+        (["run", "long_take", "-i", "{list}", "-o", "{out}"], 2, "needs a column named 'path'"),
+        (["run", "long_take", "-i", "{list}"], 2, "output"),
+        (
+            ["run", "long_take", "-i", "{film}", "-o", "{out}", "--scheduler", "tcp://127.0.0.1:9"],
+            1,
+            "no Dask scheduler",
+        ),
+    ],
+)
+def test_wrong_use_is_told_with_its_cure(tmp_path, footage, words, status, says):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.csv").write_text("file\na.mp4\n")
+    places = {name: tmp_path / name for name in ("empty", "out")}
+    places |= {"list": tmp_path / "list.csv", "film": footage / "footage/takes/yoga.mp4"}
+    done = command(*(word.format(**places) for word in words))
+    assert done.returncode == status
+    assert says in done.stderr.replace("\n", " ")
