@@ -16,7 +16,12 @@ TABLE = Table(
             column("end_frame", pa.int64(), "first frame of the new shot alone", False),
             column("start_s", pa.float64(), "time of start_frame, seconds", False),
             column("end_s", pa.float64(), "time of end_frame, seconds", False),
-            column("kind", pa.string(), "cut, or gap where packets were lost", False),
+            column(
+                "kind",
+                pa.string(),
+                "cut; fade (through black or white); gradual (other); gap (packets were lost)",
+                False,
+            ),
             column("score", pa.float32(), "the detector's own score; null for a gap"),
             column("detector", pa.string(), "which detector says so", False),
         ]

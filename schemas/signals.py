@@ -19,6 +19,7 @@ TABLE = Table(
             column("luma", pa.float32(), "mean luma, 0 black to 255 white", False),
             column("delta_hue", pa.float32(), "mean absolute difference of hue, 0 to 179", False),
             column("delta_sat", pa.float32(), "mean absolute difference of saturation, 0 to 255", False),
+            column("delta_2s", pa.float32(), "content score against 2 s earlier, 0 to 255; twice a second, else null"),
             column("delta_lum", pa.float32(), "mean absolute difference of HSV value, 0 to 255", False),
         ]
     ),

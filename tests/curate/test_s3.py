@@ -14,7 +14,7 @@ from schemas import sources
 
 @pytest.fixture(scope="module")
 def bucket():
-    """(environment for clients, client) of a fresh server with an empty bucket `films`."""
+    """(environment for clients, client) of a fresh server with an empty bucket `reels`."""
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
     server.start()
     host, port = server.get_host_and_port()
@@ -24,7 +24,7 @@ def bucket():
         "s3", endpoint_url=address["AWS_ENDPOINT_URL"], region_name="us-east-1",
         aws_access_key_id=login["AWS_ACCESS_KEY_ID"], aws_secret_access_key=login["AWS_SECRET_ACCESS_KEY"],
     )  # fmt: skip
-    client.create_bucket(Bucket="films")
+    client.create_bucket(Bucket="reels")
     yield {**os.environ, **address, **login}, client
     client.close()
     server.stop()
@@ -34,8 +34,8 @@ def bucket():
 def test_sources_on_s3_become_shards_and_are_not_fetched_twice(bucket, footage, tmp_path):
     environment, client = bucket
     for name in ("takes/mm_struct.mp4", "edited/bikes.mp4"):
-        client.upload_file(str(footage / "footage" / name), "films", f"raw/{name}")
-    client.put_object(Bucket="films", Key="raw/text.mp4", Body=b"no video")
+        client.upload_file(str(footage / "footage" / name), "reels", f"raw/{name}")
+    client.put_object(Bucket="reels", Key="raw/text.mp4", Body=b"no video")
     command = [
         sys.executable,
         "-m",
@@ -43,7 +43,7 @@ def test_sources_on_s3_become_shards_and_are_not_fetched_twice(bucket, footage, 
         "run",
         "long_take",
         "-i",
-        "s3://films/raw",
+        "s3://reels/raw",
         "-o",
         str(tmp_path / "out"),
     ]
@@ -53,7 +53,7 @@ def test_sources_on_s3_become_shards_and_are_not_fetched_twice(bucket, footage, 
     told = json.loads(done.stdout)
     assert told["states"]["source"] == {"kept": 2, "rejected": 0, "failed": 1}
     assert {r["path"] for r in rows(tmp_path / "out", sources.SOURCES)} == {
-        "s3://films/raw/takes/mm_struct.mp4", "s3://films/raw/edited/bikes.mp4", "s3://films/raw/text.mp4",
+        "s3://reels/raw/takes/mm_struct.mp4", "s3://reels/raw/edited/bikes.mp4", "s3://reels/raw/text.mp4",
     }  # fmt: skip
     assert list((tmp_path / "out/shards").glob("*/*.tar"))
     again = subprocess.run(command, env=environment, capture_output=True, text=True)
