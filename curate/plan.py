@@ -5,6 +5,7 @@ Each task is named by its key, a hash of its stage and inputs. Planning is compa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,10 @@ from curate.work.source import DECODER_VERSION, interval_part
 
 INGEST_VERSION = 1
 """Raised when probing the same file would give another row."""
+
+LONGEST_LOOKBACK_S = 4.0
+"""An interval is decoded from the split before it on, 5 s earlier or more; a sample may be up to a second wide. A probe
+that looks back further has its sources decoded in one piece."""
 
 LOCATION = ("path", "paths")
 """Columns of `sources` that say where a source lies, not what it is: a moved file is not done again."""
@@ -104,6 +109,8 @@ def source_tasks(
         state.source_keys[stage.writes.name] = {}
     probing = any(isinstance(s, FrameProbe) for s in segment.stages)
     stage_keys = {s.name: keys.stage_digest(s) for s in segment.stages}
+    if any(isinstance(s, FrameProbe) and s.lookback_s > LONGEST_LOOKBACK_S for s in segment.stages):
+        interval_s = math.inf
     if probing:
         state.source_keys["decodes"] = {}
     for source in state.sources:

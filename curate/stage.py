@@ -86,7 +86,8 @@ class FrameProbe(Stage):
 
     @property
     def lookback_s(self) -> float:
-        """How far back, in seconds, a row may depend on frames beyond the one just before; 4 at most."""
+        """How far back, in seconds, a row may depend on frames beyond the one just before. Beyond 4 s its sources
+        cannot be decoded in intervals."""
         return 0.0
 
     @abstractmethod
