@@ -106,7 +106,7 @@ def sentences(facts: Facts) -> str:
     """The facts as fluent English."""
     parts = [f"A single continuous take of {facts['seconds']:g} seconds{'' if facts['sound'] else ', without sound'}."]
     moving = {
-        "little": "little moves in the scene",
+        "little": "little of the scene moves by itself",
         "some": "there is some movement in the scene",
         "much": "there is a lot of movement in the scene",
     }.get(facts.get("movement", ""))

@@ -48,8 +48,8 @@ def test_each_measured_fact_and_no_other_is_said(camera, subject, luma, colour, 
         ),
         (
             {"seconds": 10.4, "sound": False, "camera": "pan left", "movement": "little", "hue": "red"},
-            "A single continuous take of 10.4 seconds, without sound. The camera pans to the left and little moves in "
-            "the scene. The picture is mostly red.",
+            "A single continuous take of 10.4 seconds, without sound. The camera pans to the left and little of the "
+            "scene moves by itself. The picture is mostly red.",
         ),
         ({"seconds": 10.0, "sound": True, "movement": "some"},
          "A single continuous take of 10 seconds. There is some movement in the scene."),
