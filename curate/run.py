@@ -143,13 +143,13 @@ class _Job:
             else:
                 stale.append(key)
         self.state.sources = list(_distinct(kept))
-        self._write_sources(kept)
+        self._write_sources()
         for key in stale:
             self.dataset.drop_part("inputs", key)
 
-    def _write_sources(self, inputs: Sequence[Row]) -> None:
+    def _write_sources(self) -> None:
         """`sources`, and the errors of those that are none."""
-        rows = list(self.state.sources)
+        rows = self.state.sources
         key = digest(["sources", sources.SOURCES.version, rows])
         self.source_parts = [key]
         present = self.dataset.keys("sources")
@@ -323,7 +323,7 @@ def _common_resources(segment: plan.Segment) -> dict[str, float]:
 def _forget_failures(dataset: Dataset, recipe: Recipe) -> None:
     """Drop the parts of tasks that filed errors, so that they are done again. The part goes first: an error without
     its part is done again, a part without its error would be taken for a success."""
-    tables = ["inputs", "decodes", *(s.writes.name for s in recipe.stages)]
+    tables = ["inputs", "sources", "decodes", *(s.writes.name for s in recipe.stages)]
     failed = dataset.keys("errors")
     for table in tables:
         for key in dataset.keys(table) & failed:

@@ -46,7 +46,6 @@ NEAR_S = 0.4
 SHOULDER_S = 0.75
 """What a transition's ends may lie outside the span that all its windows share: half a sample and its faint tails."""
 
-
 BLACK, WHITE, RISE = 20.0, 235.0, 0.5
 """A fade goes through luma below or above these, and changes by more than the last with every frame: a fade of 2 s, the
 longest that is looked for, changes by 2 a frame at 25 fps; noise in still pictures stays below 0.5."""
@@ -124,7 +123,6 @@ class Cuts(RowStage):
     """Neighbours on either side, frames: AdaptiveDetector's default."""
     min_content: float = Field(15.0, ge=0)
     """Content score below which `adaptive` never cuts: AdaptiveDetector's default."""
-
     gap_threshold: float | None = Field(50.0, gt=0)
     """Content score between frames 2 s apart that makes a gradual transition where no cut explains it: LVD-2M's rule,
     which turns a dissolve into one jump. It also ends takes whose camera is thrown about; null switches it off."""
@@ -182,7 +180,6 @@ class Cuts(RowStage):
         return cuts
 
     def _detector(self, name: str, scores: np.ndarray) -> SceneDetector:
-        # Detectors are given a clock of one frame a second, so that frame numbers are what they answer in.
         if name == "content":
             return _StoredContent(scores, threshold=self.threshold, min_scene_len=0)
         return _StoredAdaptive(
@@ -257,6 +254,7 @@ def _slope(luma: np.ndarray, times: np.ndarray, start: int, step: int, floor: fl
 
 
 def _timecode(number: int) -> FrameTimecode:
+    """A frame number as the detectors take it; the rate does not matter, for numbers are read back."""
     return FrameTimecode(number, fps=Fraction(25))
 
 

@@ -132,7 +132,10 @@ def test_retry_failed_tries_what_failed_and_nothing_else(bad, footage, scheduler
     settings = ["takes.min_s=0.5", "select.rules={}"]
     curate([folder], tmp_path / "out", scheduler, settings)
     assert curate([folder], tmp_path / "out", scheduler, settings).tasks == 0
+    before = rows(tmp_path / "out", errors.TABLE)
+    assert len(before) == 1
     assert curate([folder], tmp_path / "out", scheduler, settings, retry_failed=True).tasks == 1
+    assert rows(tmp_path / "out", errors.TABLE) == before
 
 
 def test_a_replaced_file_replaces_its_source(bad, footage, scheduler, tmp_path):

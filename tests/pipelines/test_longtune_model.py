@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.longtune.config import CausalConfig
 from pipelines.longtune.model.cache import SinkWindowCache
-from pipelines.longtune.model.masks import causal_mask, teacher_forcing_mask
+from pipelines.longtune.model.masks import teacher_forcing_mask
 from pipelines.longtune.model.rope import stream_positions
 from pipelines.longtune.model.wan_causal import CausalWanTransformer3DModel
 from pipelines.longtune.stream import CausalStream, stream_blocks
@@ -16,6 +16,12 @@ from pipelines.longtune.stream import CausalStream, stream_blocks
 SIZE = {"num_attention_heads": 2, "attention_head_dim": 24, "in_channels": 4, "out_channels": 4, "text_dim": 16}
 SIZE |= {"freq_dim": 32, "ffn_dim": 64, "num_layers": 3}
 TOKENS = 6  # of a frame of 4 x 6 latents
+
+
+def causal_mask(frames, tokens, layout):
+    """What clean frames see of clean frames in training: what a stream's cache must amount to."""
+    clean = frames * tokens
+    return teacher_forcing_mask(frames, tokens, layout)[:clean, :clean]
 
 
 def latents(frames: int, batch: int = 1, seed: int = 0) -> torch.Tensor:

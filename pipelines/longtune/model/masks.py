@@ -32,12 +32,6 @@ def visible(query: Tensor, key: Tensor, layout: CausalConfig, *, own_block: bool
     return past & ((key >= end - layout.window) | (key < layout.sink))
 
 
-def causal_mask(frames: int, tokens_per_frame: int, layout: CausalConfig) -> Tensor:
-    """Mask of one clean video, shape (frames * tokens, frames * tokens)."""
-    index = torch.arange(frames)
-    return _per_token(visible(index, index, layout, own_block=True), tokens_per_frame)
-
-
 def teacher_forcing_mask(frames: int, tokens_per_frame: int, layout: CausalConfig) -> Tensor:
     """Mask of the sequence [clean | noisy], twice `frames` long.
 
