@@ -6,7 +6,7 @@ from schemas import CLIP_ID, SOURCE_ID, Table, column
 
 TABLE = Table(
     "media",
-    1,
+    2,
     "A clip's own file, exact to the frame.",
     pa.schema(
         [
@@ -21,7 +21,9 @@ TABLE = Table(
             column("height", pa.int32(), "picture height in px", False),
             column("fps", pa.float64(), "mean frame rate, frames per second", False),
             column("audio_s", pa.float64(), "duration of the audio track, seconds; null without one"),
-            column("mode", pa.string(), "how it was made: encode", False),
+            column("mode", pa.string(), "smart: copied but for its ends; encode: every picture encoded anew", False),
+            column("encoded_frames", pa.int64(), "pictures encoded anew; 0 is a pure copy", False),
+            column("why", pa.string(), "why every picture was encoded anew; null where mode is smart"),
         ]
     ),
 )

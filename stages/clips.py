@@ -5,20 +5,26 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curate.keys import stage_digest
-from curate.media.encode import Encoding, Reader, Span, write_clip
+from curate.media.clip import write_clip
+from curate.media.encoder import Codec, Encoding, Mode, Preset
+from curate.media.spans import Reader, Span
 from curate.media.video import Timing
 from curate.stage import Failure, Row, RowStage, Workspace
 from schemas import Table, media
 
 
 class Clips(RowStage):
-    """Encodes the kept takes as H.264 with AAC in MP4: what every trainer's decoder reads."""
+    """Writes the kept takes as MP4 with AAC, H.264 unless another codec is asked for: every trainer's decoder reads it.
+
+    Out of an H.264 source the packets of a take are copied, and only the pictures before its first IDR picture and
+    the last few are encoded anew. Where that cannot be, all pictures are, and the row says why.
+    """
 
     name: ClassVar[str] = "clips"
     writes: ClassVar[Table] = media.TABLE
@@ -35,17 +41,34 @@ class Clips(RowStage):
             "split_pts",
             "audio_codec",
         ),
+        "decodes": ("corrupt_frames", "decode_errors"),
     }
     opens_media: ClassVar[bool] = True
 
-    crf: int = Field(20, ge=0, le=51)
-    """x264's constant rate factor: 20 is visually near the source, which has been compressed once already."""
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = "veryfast"
-    """x264's effort: veryfast takes half of medium's time for a tenth more bytes."""
+    mode: Mode = "smart"
+    """smart: copy what can be copied, which costs a fraction and loses nothing; encode: encode every picture anew, all
+    clips alike."""
+    codec: Codec = "h264"
+    """What is encoded. Only h264 can be copied; another codec is the same as the mode encode."""
+    crf: int = Field(20, ge=0, le=63)
+    """Constant rate factor: with h264, 20 is visually near the source, which has been compressed once already. Up to 51
+    for h264 and hevc, where hevc looks alike at about 4 more; up to 63 for av1, where about 30 looks alike."""
+    preset: Preset = "veryfast"
+    """Encoder's effort, in x264's words: veryfast takes half of medium's time for a tenth more bytes."""
     keyframe_s: float = Field(2.0, gt=0)
-    """Longest distance between keyframes, seconds: a trainer that reads a window decodes at most this much in vain."""
+    """Longest distance between keyframes among encoded pictures, seconds: a trainer that reads a window decodes at most
+    this much in vain. Copied pictures keep the source's keyframes."""
+    max_gop_s: float | None = Field(None, gt=0)
+    """Encode a take anew where the source's keyframes are further apart than this, seconds; null copies any. Web video
+    has 2 to 10 s; a trainer that reads many short windows out of long takes may want 2."""
     audio_kbps: int = Field(128, ge=16, le=512)
     """AAC's bit rate, kbit/s: transparent for speech, good for music in stereo."""
+
+    @model_validator(mode="after")
+    def _crf_of_codec(self) -> Clips:
+        if self.codec != "av1" and self.crf > 51:
+            raise ValueError(f"crf {self.crf} is beyond 51, the most that {self.codec} has")
+        return self
 
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row | Failure]:
         kept = {row["clip_id"] for row in inputs["decisions"].to_pylist() if row["kept"]}
@@ -55,16 +78,25 @@ class Clips(RowStage):
             return
         (source,) = inputs["sources"].to_pylist()
         with work.source(source["path"]) as path:
-            reader = Reader(path, Timing.of(source))
+            reader = Reader(path, Timing.of(source), work.progress)
+            damaged = sum(row["corrupt_frames"] + row["decode_errors"] for row in inputs["decodes"].to_pylist())
             for clip in wanted:
                 try:
-                    yield self._write(reader, source, clip, work)
+                    yield self._write(reader, source, clip, damaged, work)
                 except Exception as error:
                     yield Failure(clip["clip_id"], error)
                 work.progress(clip["end_s"])
 
-    def _write(self, reader: Reader, source: Row, clip: Row, work: Workspace) -> Row:
-        how = Encoding(self.crf, self.preset, self.keyframe_s, self.audio_kbps * 1000)
+    def _write(self, reader: Reader, source: Row, clip: Row, damaged: int, work: Workspace) -> Row:
+        how = Encoding(
+            self.mode,
+            self.crf,
+            self.preset,
+            self.keyframe_s,
+            self.audio_kbps * 1000,
+            self.codec,
+            self.max_gop_s,
+        )
         out = work.scratch / "clip.mp4"
         written = write_clip(
             reader,
@@ -73,13 +105,8 @@ class Clips(RowStage):
             source["audio_codec"] is not None,
             how,
             out,
-            work.progress,
+            damaged,
         )
-        if written.frames != clip["frames"]:
-            raise ValueError(
-                f"{written.frames} pictures were decoded where the analysis saw {clip['frames']}; "
-                "the source has changed or is damaged there"
-            )
         with open(out, "rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
         size = out.stat().st_size
@@ -98,7 +125,9 @@ class Clips(RowStage):
             "height": written.height,
             "fps": written.frames / written.duration_s,
             "audio_s": written.audio_s,
-            "mode": "encode",
+            "mode": written.mode,
+            "encoded_frames": written.encoded,
+            "why": written.why,
         }
 
 
@@ -107,4 +136,4 @@ def _span(source: Row, clip: Row) -> Span:
     splits: list[int] = source["split_pts"]
     nearest = bisect.bisect_right(splits, clip["start_pts"]) - 1
     lead = splits[max(0, nearest - 1)]
-    return Span(clip["start_pts"], clip["end_pts"], clip["start_s"], clip["end_s"], lead)
+    return Span(clip["start_pts"], clip["end_pts"], clip["start_s"], clip["end_s"], lead, clip["frames"])

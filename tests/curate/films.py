@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
-from curate.media.encode import Encoding, Reader, Span, Written, write_clip
+from curate.media.clip import Written, write_clip
+from curate.media.encoder import Encoding
 from curate.media.probe import probe
+from curate.media.spans import Reader, Span
 from curate.media.video import Decode, Timing
 
 BITS = 12
@@ -169,18 +171,38 @@ class Cut:
     """Of the source's frames in the clip, seconds on the source's own clock."""
 
 
-def cut(path: Path, out: Path, first: int, end: int) -> Cut:
+ENCODE = Encoding(mode="encode", crf=20, preset="ultrafast", keyframe_s=2.0, audio_bitrate=128_000)
+SMART = replace(ENCODE, mode="smart")
+
+
+def cut(path: Path, out: Path, first: int, end: int, how: Encoding = SMART, damaged: int = 0) -> Cut:
     """Cut frames first..end-1 of a film into a clip, as the stage does: times from an analysis, a split to spare."""
     source = probe(str(path))
     timing = Timing.of(source)
-    stamps = [frame.pts for frame in Decode(str(path), timing)]
+    return cut_all(path, [out], [(first, end)], [frame.pts for frame in Decode(str(path), timing)], how, damaged)[0]
+
+
+def cut_all(
+    path: Path,
+    outs: Sequence[Path],
+    takes: Sequence[tuple[int, int]],
+    stamps: Sequence[int],
+    how: Encoding = SMART,
+    damaged: int = 0,
+) -> list[Cut]:
+    """Cut takes (first, end) of a film whose frames have the times `stamps`, one after the other with one reader."""
+    source = probe(str(path))
+    timing = Timing.of(source)
+    reader = Reader(str(path), timing)
     step = int(np.median(np.diff(stamps))) if len(stamps) > 1 else 1
-    end_pts = stamps[end] if end < len(stamps) else stamps[-1] + step
+    ends = [*stamps, stamps[-1] + step]
     splits = source["split_pts"]
-    lead = splits[max(0, bisect.bisect_right(splits, stamps[first]) - 2)]
-    span = Span(stamps[first], end_pts, timing.seconds(stamps[first]), timing.seconds(end_pts), lead)
-    how = Encoding(crf=20, preset="ultrafast", keyframe_s=2.0, audio_bitrate=128_000)
-    written = write_clip(
-        Reader(str(path), timing), span, source["fps"], source["audio_codec"] is not None, how, out, lambda _: None
-    )
-    return Cut(out, written, [stamp * timing.base for stamp in stamps[first:end]])
+    cuts = []
+    for out, (first, end) in zip(outs, takes, strict=True):
+        lead = splits[max(0, bisect.bisect_right(splits, stamps[first]) - 2)]
+        start_s, end_s = timing.seconds(stamps[first]), timing.seconds(ends[end])
+        span = Span(stamps[first], ends[end], start_s, end_s, lead, end - first)
+        audio = source["audio_codec"] is not None
+        written = write_clip(reader, span, source["fps"], audio, how, out, damaged)
+        cuts.append(Cut(out, written, [stamp * timing.base for stamp in stamps[first:end]]))
+    return cuts

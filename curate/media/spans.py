@@ -1,0 +1,102 @@
+"""A take inside a source, and the decode that successive takes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import cast
+
+import av
+
+from curate.media.container import film_stream, open_media
+from curate.media.video import Decode, Frame, Timing
+
+
+@dataclass(frozen=True)
+class Span:
+    """A take inside a source."""
+
+    start_pts: int
+    end_pts: int
+    """Timestamp at which its last frame's display ends."""
+    start_s: float
+    end_s: float
+    lead_pts: int
+    """Keyframe from which decoding starts."""
+    frames: int
+    """Pictures that the analysis saw in it."""
+
+
+@dataclass
+class SkimmedDecode(Decode):
+    """A decode that leaves out pictures before `wanted_pts` that no other picture refers to: nobody sees them.
+
+    For H.264 only, where a picture says so itself (nal_ref_idc, 7.4.1), and the others come out the same to the bit.
+    """
+
+    wanted_pts: int = 0
+
+    def _pictures(
+        self, container: av.container.InputContainer, stream: av.VideoStream
+    ) -> Iterator[av.VideoFrame | None]:
+        if stream.codec_context.name == "h264":
+            container = cast(av.container.InputContainer, _Skimmed(container, self))
+        return super()._pictures(container, stream)
+
+
+class _Skimmed:
+    """A container that tells the decoder before each packet what to do with it."""
+
+    def __init__(self, container: av.container.InputContainer, decode: SkimmedDecode) -> None:
+        self._container, self._decode = container, decode
+
+    def demux(self, stream: av.VideoStream) -> Iterator[av.Packet]:
+        for packet in self._container.demux(stream):
+            unseen = packet.pts is not None and packet.pts < self._decode.wanted_pts
+            stream.codec_context.skip_frame = "NONREF" if unseen else "DEFAULT"
+            yield packet
+
+
+class Reader:
+    """Decodes one source for several clips: a clip that begins soon after the last goes on from there.
+
+    Spans are asked for in the order of their starts. A new decode begins only where a clip's own lead lies ahead.
+    """
+
+    def __init__(self, path: str, timing: Timing, progress: Callable[[float], None] = lambda _: None) -> None:
+        """
+        Args:
+            progress: called with the source's time in seconds as it goes.
+        """
+        self.path, self.timing, self.progress = path, timing, progress
+        self._decode = SkimmedDecode(path, timing)
+        self._frames: Iterator[Frame] = iter(())
+        self._next: Frame | None = None
+
+    @cached_property
+    def aspect(self) -> Fraction | None:
+        """Width to height of a pixel of the upright picture; None where the source does not say."""
+        with open_media(self.path) as container:
+            aspect = film_stream(container).sample_aspect_ratio
+        return 1 / aspect if aspect and self.timing.rotation in (90, 270) else aspect or None
+
+    def frames(self, span: Span) -> Iterator[Frame]:
+        """The frames of a span, in order."""
+        return self.between(span.start_pts, span.end_pts, span.lead_pts)
+
+    def between(self, start_pts: int, end_pts: int, lead_pts: int) -> Iterator[Frame]:
+        """The frames with start_pts <= pts < end_pts, decoded from the keyframe at `lead_pts` or from further back."""
+        if self._next is None or not lead_pts <= self._next.pts <= start_pts:
+            self._decode = SkimmedDecode(self.path, self.timing, start_pts=start_pts, lead_pts=lead_pts)
+            self._frames, self._next = iter(self._decode), None
+        self._decode.wanted_pts = start_pts
+        if self._next is None:
+            self._next = next(self._frames, None)
+        while self._next is not None and self._next.pts < end_pts:
+            frame, self._next = self._next, None  # should decoding fail, the next clip starts afresh
+            self._next = next(self._frames, None)
+            self.progress(frame.t_s)
+            if frame.pts >= start_pts:
+                yield frame
