@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
@@ -14,7 +13,7 @@ from curate.keys import stage_digest
 from curate.media.clip import write_clip
 from curate.media.encoder import Codec, Encoding, Mode, Preset
 from curate.media.spans import Reader, Span
-from curate.media.video import Timing
+from curate.media.video import Timing, lead_of
 from curate.stage import Failure, Row, RowStage, Workspace
 from schemas import Table, media
 
@@ -132,8 +131,6 @@ class Clips(RowStage):
 
 
 def _span(source: Row, clip: Row) -> Span:
-    """The clip with the place to decode from: as in the analysis, a whole split earlier than the nearest one."""
-    splits: list[int] = source["split_pts"]
-    nearest = bisect.bisect_right(splits, clip["start_pts"]) - 1
-    lead = splits[max(0, nearest - 1)]
+    """The clip with the place to decode from, as in the analysis."""
+    lead = lead_of(source["split_pts"], clip["start_pts"])
     return Span(clip["start_pts"], clip["end_pts"], clip["start_s"], clip["end_s"], lead, clip["frames"])

@@ -12,6 +12,8 @@ ALLOWED = {
     "stages": {"schemas", "stages", "curate.stage", "curate.media", "curate.keys"},
     "pipelines": {"schemas", "curate", "stages", "pipelines"},
 }
+VERB = {"curate.commands", "curate.recipe", "curate.sandbox", "curate.single"}
+"""What a verb that is declared beside its stage may import on top."""
 OURS = set(ALLOWED)
 
 
@@ -30,7 +32,8 @@ def imported(path: Path) -> set[str]:
 def test_imports_go_one_way(package):
     for path in sorted((ROOT / package).rglob("*.py")):
         for name in imported(path):
-            assert any(f"{name}.".startswith(f"{allowed}.") for allowed in ALLOWED[package]), f"{path} imports {name}"
+            allowed = ALLOWED[package] | (VERB if path.name == "command.py" else set())
+            assert any(f"{name}.".startswith(f"{start}.") for start in allowed), f"{path} imports {name}"
 
 
 def test_the_trainer_needs_only_shards():

@@ -15,6 +15,7 @@ from curate.dataset import Dataset, DatasetBusyError
 from curate.ledger import AuditError
 from curate.listing import InputError
 from curate.recipe import RecipeError
+from curate.single import VideoError
 from curate.work import JobError
 
 WRONG_USE = 2
@@ -44,7 +45,7 @@ def plain_errors() -> Iterator[None]:
         yield
     except (RecipeError, InputError) as error:
         stop(str(error), WRONG_USE)
-    except (ClusterError, DatasetBusyError, JobError, AuditError) as error:
+    except (ClusterError, DatasetBusyError, JobError, AuditError, VideoError) as error:
         stop(str(error), FAILED)
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""

@@ -29,7 +29,7 @@ from curate.media.h264 import (
     split,
 )
 from curate.media.spans import Span
-from curate.media.video import Timing, _seek
+from curate.media.video import Timing, seek
 
 MOST_ENCODED = 0.8
 """Where more than this share of a take would be encoded anew, the rest is, too: little is saved, and the clip has
@@ -141,7 +141,7 @@ def source_packets(path: str, timing: Timing, lead_pts: int) -> Iterator[av.Pack
     with open_media(path) as container:
         stream = film_stream(container)
         if lead_pts > timing.start_pts:
-            _seek(container, stream, lead_pts)
+            seek(container, stream, lead_pts)
         for packet in container.demux(stream):
             if packet.size:
                 yield packet

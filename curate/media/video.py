@@ -6,7 +6,8 @@ timestamps and pixels that a decode from the start would yield there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import bisect
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -21,6 +22,8 @@ from curate.media.container import MediaError, film_stream, open_media
 ANALYSIS_PX = 256
 """Aimed long side of the analysis picture: PySceneDetect's own default width, at which its thresholds were tuned."""
 
+_STRIP, _COMB = 128, 12
+"""Width of the strip searched for combing, px, and by how many levels a combed pixel sticks out: above noise."""
 _PLANAR_8BIT = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "yuv440p", "yuv411p", "gray"}
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _QUARTER_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -104,6 +107,23 @@ class Frame:
         divisor = max(1, round(max(width, height) / long_side))
         return max(1, width // divisor), max(1, height // divisor)
 
+    def combing(self) -> float:
+        """Share of a middle strip's pixels that stick out from the lines above and below them to the same side.
+
+        Two fields of different times in one picture do so wherever something moves; a progressive picture hardly ever.
+        Measured at full height, for a smaller picture has lost it. 0 to 1.
+        """
+        plane = self._planes[0]
+        left = max(0, plane.shape[1] // 2 - _STRIP // 2)
+        strip = np.ascontiguousarray(plane[: plane.shape[0] // 2 * 2, left : left + _STRIP])
+        if len(strip) < 4:
+            return 0.0
+        above, here, below = strip[:-2], strip[1:-1], strip[2:]
+        over = cv2.min(cv2.subtract(here, above), cv2.subtract(here, below))
+        under = cv2.min(cv2.subtract(above, here), cv2.subtract(below, here))
+        sticking = np.count_nonzero(cv2.max(over, under) > _COMB)
+        return float(sticking / here.size)
+
     def luma(self, long_side: int) -> np.ndarray:
         """Luma 0..255 full range, area-averaged to about `long_side` px, upright: (rows, columns) uint8."""
         size = self._shrunk(long_side)
@@ -140,6 +160,11 @@ class Frame:
         if self._limited:
             u, v = cv2.LUT(u, _STRETCH_CHROMA), cv2.LUT(v, _STRETCH_CHROMA)
         return self._upright(cv2.cvtColor(cv2.merge([y, v, u]), cv2.COLOR_YCrCb2BGR))
+
+
+def lead_of(split_pts: Sequence[int], pts: int) -> int:
+    """Where to decode from so that the picture at `pts` is right: a whole split before the nearest, for open GOPs."""
+    return split_pts[max(0, bisect.bisect_right(split_pts, pts) - 2)]
 
 
 def _pixels(picture: av.VideoFrame) -> list[np.ndarray]:
@@ -196,7 +221,7 @@ class Decode:
             stream.thread_type = "AUTO"
             lead = self.lead_pts if self.lead_pts is not None else self.start_pts
             if lead is not None and lead > self.timing.start_pts:
-                _seek(container, stream, lead)
+                seek(container, stream, lead)
             yield from self._decode(container, stream)
 
     def _decode(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Frame]:
@@ -250,7 +275,7 @@ class Decode:
                 return
 
 
-def _seek(container: av.container.InputContainer, stream: av.VideoStream, pts: int) -> None:
+def seek(container: av.container.InputContainer, stream: av.VideoStream, pts: int) -> None:
     """Position the demuxer at a keyframe whose timestamp is at or before `pts`.
 
     Some demuxers look the target up among decoding times and overshoot; where the first packet is late, the target

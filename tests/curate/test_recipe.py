@@ -30,7 +30,13 @@ def refused(text: str, *overrides: str) -> str:
 def test_a_good_recipe_has_its_values_and_every_default():
     loaded = recipe.parse(GOOD, "mine.yaml")
     dumped = loaded.dump()
-    assert dumped["stages"]["takes"] == {"min_s": 12.0, "erode_frames": 3}
+    assert dumped["stages"]["takes"] == {
+        "min_s": 12.0,
+        "max_s": None,
+        "erode_hard": 0,
+        "erode_gradual": 1,
+        "erode_wipe": 2,
+    }
     assert dumped["limits"]["attempts"] == 2
     assert recipe.parse(json.dumps(dumped), "again") == loaded
 
@@ -47,7 +53,7 @@ def test_stages_are_ordered_by_what_they_read():
         (GOOD.replace("takes", "taks"), ["mine.yaml:8", "'taks'", "did you mean 'takes'"]),
         (GOOD.replace("12", "twelve"), ["mine.yaml:9", "valid number", "twelve"]),
         (GOOD.replace("12", "-1"), ["mine.yaml:9", "greater than 0", "-1"]),
-        (GOOD.replace("adaptive", "magic"), ["mine.yaml:7", "'union', 'adaptive' or 'content'"]),
+        (GOOD.replace("adaptive", "magic"), ["mine.yaml:7", "'transnetv2', 'adaptive' or 'content'"]),
         (GOOD.replace("attempts", "atempts"), ["mine.yaml:3", "did you mean 'attempts'"]),
         (GOOD.replace("  signals: {}\n", ""), ["mine.yaml:5", "reads the table 'signals'", "add the stage 'signals'"]),
         ("name: [", ["mine.yaml", "no valid YAML"]),

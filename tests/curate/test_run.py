@@ -99,7 +99,7 @@ def test_adding_a_source_does_only_that_source(copy, folder, footage, scheduler)
         ("caption.dark_below=255", {"captions"}),
         ("clips.crf=30", {"media"}),
         ("flow.fps=1", {"motion_series", "motion", "captions"}),
-        ("takes.erode_frames=0", {"clips", "motion", "quality", "media", "captions"}),
+        ("takes.erode_hard=2", {"clips", "motion", "quality", "media", "captions"}),
         ("limits.memory_gib=3", set()),
     ],
 )

@@ -1,0 +1,125 @@
+"""The cascade: the classifier decides from stored signals; where it is unsure, TransNetV2 is asked about those frames.
+
+A transition becomes a candidate with its interval, kind and probability. Candidates that are turned down are kept, as
+the evidence against the take that they lie in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from schemas.signals import DISTANCES
+from stages.cuts.classifier import KINDS
+from stages.runs import runs
+
+EXTENT = 0.3
+"""Probability of any transition from which on a frame belongs to one, where one is certain elsewhere nearby."""
+DOUBT = 0.02
+"""Probability below which a frame is evidence against nothing."""
+PAUSE = 2
+"""Frames between two parts of one transition: duplicated frames of a lower rate stand still in the midst of one."""
+HARD = ("cut", "jump")
+GROUPS = (HARD, ("dissolve",), ("fade", "wipe"))
+"""Kinds whose probabilities are calibrated alike. TransNetV2 helps with the first two; it does not know wipes."""
+BLINK = (2, 4)
+"""Distances over which a hard cut may be undone again: flashes and shutters of up to three frames."""
+ALIKE_TIMES, ALIKE_PLUS, ALIKE_MOST = 1.2, 2.0, 20.0
+"""Pictures agree if they differ by a fifth and two grey levels more than others as far apart, and by less than 20: on
+films of the fit those around a flash differ by 0.6 to 16, those around a cut, dissolve, fade or wipe by 39 and more."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A transition over the frames start..end-1, or start == end for a hard cut: the new shot's first frame."""
+
+    start: int
+    end: int
+    kind: str
+    probability: float | None
+    detector: str = "classifier"
+    score: float | None = None
+
+
+def candidates(probabilities: np.ndarray) -> list[Candidate]:
+    """All that may be a transition, in order, down to a probability of 2 %.
+
+    Args:
+        probabilities: (frames, kinds), as the classifier gives them.
+    """
+    any_kind = 1 - probabilities[:, 0]
+    strong = list(runs(any_kind >= EXTENT, PAUSE))
+    found = [_candidate(probabilities, first, end) for first, end in strong]
+    rest = any_kind.copy()
+    for first, end in strong:  # what lies at the edge of a transition is its own flank
+        rest[max(0, first - PAUSE) : end + PAUSE] = 0
+    found += [_candidate(probabilities, first, end) for first, end in runs(rest >= DOUBT, PAUSE)]
+    return sorted(found, key=lambda candidate: candidate.start)
+
+
+def _candidate(probabilities: np.ndarray, first: int, end: int) -> Candidate:
+    here = probabilities[first:end]
+    kind = KINDS[1 + int(here[:, 1:].sum(axis=0).argmax())]
+    probability = float(1 - here[:, 0].min())
+    if kind in HARD:
+        at = first + int((here[:, 1] + here[:, 2]).argmax())
+        return Candidate(at, at, kind, probability)
+    # The last frame of the run is the first of the new shot alone: it still differs from the one before it.
+    return Candidate(first, max(first + 1, end - 1), kind, probability)
+
+
+def logit(probability: float | None) -> float:
+    """Log odds, no further from even than 1 in 1000."""
+    kept = min(max(probability or 0.0, 1e-3), 1 - 1e-3)
+    return float(np.log(kept / (1 - kept)))
+
+
+def calibrated(
+    candidate: Candidate, calibration: np.ndarray, network: float | None = None, sound: float = 0.0
+) -> Candidate:
+    """The candidate with the probability that such a one turned out to have on takes that no fit had seen.
+
+    Args:
+        calibration: (groups, 5), as it comes with the classifier.
+        network: TransNetV2's probability near it, where it was asked.
+        sound: by how much the sound raises the log odds, where it was listened to.
+    """
+    group = next(n for n, kinds in enumerate(GROUPS) if candidate.kind in kinds)
+    slope, offset, own, theirs, both = calibration[group]
+    if network is None:
+        odds = slope * logit(candidate.probability) + offset
+        return replace(candidate, probability=float(1 / (1 + np.exp(-odds))), score=candidate.probability)
+    odds = own * logit(candidate.probability) + theirs * logit(network) + both + sound
+    who = "classifier and transnetv2"
+    return replace(candidate, probability=float(1 / (1 + np.exp(-odds))), score=candidate.probability, detector=who)
+
+
+def agree(candidate: Candidate, diff: np.ndarray) -> bool:
+    """Whether the same picture stands on both sides of a candidate: a flash, a shutter, a hand over the lens.
+
+    Panda-70M stitches over-split takes where the end of one and the start of the next agree. Here they agree where they
+    differ no more than frames as far apart do just before and after. A jump cut keeps its scene, so it is never asked.
+
+    Args:
+        diff: (frames, distances), the column of `signals`.
+    """
+    if candidate.kind == "jump":
+        return False
+    if candidate.start == candidate.end:
+        spans = [
+            (at - distance, distance) for distance in BLINK for at in range(candidate.start, candidate.start + distance)
+        ]
+    else:
+        enough = [distance for distance in DISTANCES if distance > candidate.end - candidate.start]
+        spans = [(candidate.start - 1, distance) for distance in enough[:1]]
+    return any(_alike(diff, before, distance) for before, distance in spans)
+
+
+def _alike(diff: np.ndarray, before: int, distance: int) -> bool:
+    """Whether a frame and the one `distance` later differ no more than their neighbours as far apart do."""
+    column = diff[:, DISTANCES.index(distance)]
+    around = [column[at] for at in (before, before + 2 * distance) if distance <= at < len(diff)]
+    if before < 0 or before + distance >= len(diff) or not around:
+        return False
+    return bool(column[before + distance] <= min(ALIKE_MOST, ALIKE_TIMES * max(around) + ALIKE_PLUS))

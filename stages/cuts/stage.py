@@ -1,0 +1,156 @@
+"""`cuts`: decides from the stored signals where shots end, by the detector that the recipe names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from curate.stage import Row, RowStage, Workspace
+from schemas import Table, boundaries
+from stages.cuts import detectors
+from stages.cuts.cascade import Candidate, agree, candidates
+from stages.cuts.classifier import Classifier, bundled
+from stages.cuts.second_opinion import SecondOpinion
+
+LISTS = ("diff", "blend", "step", "split")
+GRIDS = ("displaced", "unexplained")
+NUMBERS = (
+    "t_s",
+    "pts",
+    "luma",
+    "contrast",
+    "delta_hue",
+    "delta_sat",
+    "delta_lum",
+    "delta_2s",
+    "moved",
+    "errors_before",
+)
+PROBABILITY, CONTENT, ADAPTIVE = 0.5, 27.0, 3.0
+"""Default thresholds: even odds; ContentDetector's; AdaptiveDetector's."""
+
+
+class Cuts(RowStage):
+    """Decides where shots end. Lost packets are boundaries too: what lay there is unknown."""
+
+    name: ClassVar[str] = "cuts"
+    version: ClassVar[int] = 2
+    writes: ClassVar[Table] = boundaries.TABLE
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "signals": ("source_id", *NUMBERS, *LISTS, *GRIDS),
+        "sources": ("path", "rotation", "time_base_num", "time_base_den", "start_pts", "split_pts", "audio_codec"),
+    }
+    opens_media: ClassVar[bool] = True
+
+    detector: Literal["cascade", "transnetv2", "adaptive", "content"] = "cascade"
+    """`cascade`: the classifier on the stored signals, and TransNetV2 on what it is unsure about; finds cuts, jumps,
+    dissolves, fades and wipes. `transnetv2`: that network on every frame, some twenty times the cost of decoding.
+    `adaptive` and `content`: PySceneDetect's."""
+    threshold: float | None = Field(None, gt=0)
+    """What makes a boundary: by default, probability 0.5 for `cascade` and `transnetv2`, content score 27 of 255 for
+    `content` (its authors' default) and 3 times the neighbours' for `adaptive` (its authors', and Open-Sora's)."""
+    unsure: tuple[float, float] = (0.1, 0.9)
+    """Between these probabilities `cascade` asks TransNetV2; two equal numbers: never."""
+    most_asked: float = Field(0.02, ge=0, le=1)
+    """Largest share of a source's frames that TransNetV2 is shown, the most doubtful first: at 9 ms a frame, 2 % cost
+    a third of decoding 640x360."""
+    sample_s: Literal[2] | None = None
+    """`content` only: compare frames this many seconds apart, as LVD-2M does, in place of neighbours."""
+    window: int = Field(2, ge=1)
+    """`adaptive` only: neighbours on either side, frames: its authors' default."""
+    min_content: float = Field(15.0, ge=0)
+    """`adaptive` only: content score below which nothing is cut: its authors' default."""
+    embedding: str | None = None
+    """`cascade` only: an image model (a local folder or a hub's name, as `transformers` reads it) by which shots are
+    stitched that it sees as one; by default only colour and structure decide."""
+    stitch_distance: float = Field(0.6, ge=0, le=2)
+    """Distance of embeddings up to which they are: Panda-70M's, for ImageBind."""
+    weights: str | None = None
+    """`cascade` only: an .npz of weights fitted on footage of your own; the bundled ones by default."""
+
+    def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row]:
+        signals = arrays(inputs["signals"])
+        frames = len(signals["t_s"])
+        if not frames:
+            return
+        network = SecondOpinion(inputs["sources"].to_pylist()[0], signals["pts"], work)
+        found = self._found(signals, network)
+        lost = np.flatnonzero(signals["errors_before"] > 0)
+        found += [Candidate(int(at), int(at), "gap", None, "decoder") for at in lost if at > 0]
+        found.sort(key=lambda c: (c.start, c.end))
+        verdicts = {candidate: self._verdict(candidate, signals["diff"]) for candidate in found}
+        if self.embedding:
+            asked = [c for c in found if verdicts[c]["accepted"] and c.kind not in ("jump", "gap")]
+            for candidate, apart in network.apart(asked, self.embedding).items():
+                if apart <= self.stitch_distance:
+                    verdicts[candidate] = {"accepted": False, "why": f"embeddings of both sides lie {apart:.2f} apart"}
+        source_id = inputs["signals"].column("source_id")[0].as_py()
+        for candidate, verdict in verdicts.items():
+            yield {"source_id": source_id, **_row(candidate, signals), **verdict}
+        end = Candidate(frames, frames, "end", None, self._looked(network.share))
+        yield {"source_id": source_id, **_row(end, signals), "accepted": True}
+
+    def _looked(self, share: float) -> str:
+        """Who looked for boundaries, for the takes' certificates."""
+        if self.detector == "content" and self.sample_s:
+            return f"content at {1 / self.sample_s:g} fps, decoder"
+        if self.detector != "cascade":
+            return f"{self.detector}, decoder"
+        stitching = f", stitched by {self.embedding}" if self.embedding else ""
+        return f"classifier, transnetv2 on {share:.1%} of the frames, decoder{stitching}"
+
+    def _found(self, signals: Mapping[str, np.ndarray], network: SecondOpinion) -> list[Candidate]:
+        if self.detector == "content" and self.sample_s:
+            return detectors.sampled_content(signals, self.threshold or CONTENT)
+        if self.detector == "content":
+            return detectors.content(signals, self.threshold or CONTENT)
+        if self.detector == "adaptive":
+            return detectors.adaptive(signals, self.threshold or ADAPTIVE, self.window, self.min_content)
+        if self.detector == "transnetv2":
+            return network.everywhere()
+        classifier = Classifier.load(self.weights) if self.weights else bundled()
+        found = candidates(classifier.probabilities(signals))
+        return network.about(found, classifier.calibration, self.unsure, self.most_asked)
+
+    def _verdict(self, candidate: Candidate, diff: np.ndarray) -> Row:
+        """Whether a candidate is a boundary, and why not."""
+        threshold = self.threshold or PROBABILITY
+        if candidate.probability is not None and candidate.probability < threshold:
+            return {"accepted": False, "why": f"less likely than {threshold:g}"}
+        if self.detector == "cascade" and candidate.kind != "gap" and agree(candidate, diff):
+            return {"accepted": False, "why": "the same picture stands on both sides"}
+        return {"accepted": True, "why": None}
+
+
+def arrays(table: pa.Table) -> dict[str, np.ndarray]:
+    """Columns as arrays, frames first."""
+    found = {name: table.column(name).to_numpy() for name in NUMBERS}
+    for name in LISTS:
+        found[name] = pc.list_flatten(table.column(name)).to_numpy().reshape(len(table), -1)
+    for name in GRIDS:
+        found[name] = np.frombuffer(
+            b"".join(cells or b"" for cells in table.column(name).to_pylist()), np.uint8
+        ).reshape(len(table), -1)
+    return found
+
+
+def _row(candidate: Candidate, signals: Mapping[str, np.ndarray]) -> Row:
+    last = len(signals["pts"]) - 1
+    start, end = min(candidate.start, last), min(candidate.end, last)
+    return {
+        "start_frame": candidate.start,
+        "end_frame": candidate.end,
+        "start_pts": int(signals["pts"][start]),
+        "end_pts": int(signals["pts"][end]),
+        "start_s": float(signals["t_s"][start]),
+        "end_s": float(signals["t_s"][end]),
+        "kind": candidate.kind,
+        "probability": candidate.probability,
+        "score": candidate.score,
+        "detector": candidate.detector,
+    }
