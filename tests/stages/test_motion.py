@@ -47,7 +47,7 @@ def moved(picture, shift_w_s=(0.0, 0.0), zoom_s=0.0):
 def score(frames):
     run = Flow().start({})
     rows = [{"source_id": "s", "frame": n, "pts": n, "t_s": f.t_s, **run.update(f)} for n, f in enumerate(frames)]
-    clip = dict.fromkeys(clips.TABLE.schema.names, 0) | {
+    clip = {f.name: 0 for f in clips.TABLE.schema if not f.nullable} | {"detectors": "", "still": []} | {
         "clip_id": "c", "source_id": "s", "start_s": 0.0, "end_s": float(SECONDS), "long_enough": True,
     }  # fmt: skip
     inputs = {"clips": to_arrow(clips.TABLE, [clip]), "motion_series": to_arrow(motion.SERIES, rows)}
@@ -100,7 +100,7 @@ def test_pairs_across_a_clips_edges_do_not_count():
         | ({"flow_mean_w_s": 0.5} if n / 2 - 0.5 >= 1.0 and n / 2 < 2.0 else {})
         for n in range(8)
     ]
-    clip = dict.fromkeys(clips.TABLE.schema.names, 0) | {
+    clip = {f.name: 0 for f in clips.TABLE.schema if not f.nullable} | {"detectors": "", "still": []} | {
         "clip_id": "c", "source_id": "s", "start_s": 1.0, "end_s": 2.0, "long_enough": True,
     }  # fmt: skip
     inputs = {"clips": to_arrow(clips.TABLE, [clip]), "motion_series": to_arrow(motion.SERIES, series)}

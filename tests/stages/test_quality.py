@@ -35,7 +35,7 @@ def score(pictures):
         {"source_id": "s", "frame": n, "pts": n, "t_s": n / 2, **run.update(Shown(p, n / 2))}
         for n, p in enumerate(pictures)
     ]
-    clip = dict.fromkeys(clips.TABLE.schema.names, 0) | {
+    clip = {f.name: 0 for f in clips.TABLE.schema if not f.nullable} | {"detectors": "", "still": []} | {
         "clip_id": "c", "source_id": "s", "start_s": 0.0, "end_s": len(rows) / 2, "long_enough": True,
     }  # fmt: skip
     inputs = {"clips": to_arrow(clips.TABLE, [clip]), "picture_series": to_arrow(quality.SERIES, rows)}

@@ -19,7 +19,7 @@ RULES = {
 
 def decide(scores, rules=RULES):
     """`scores`: per clip (duration_s, mean_w_s, camera)."""
-    blank = dict.fromkeys(clips.TABLE.schema.names, 0)
+    blank = {f.name: 0 for f in clips.TABLE.schema if not f.nullable} | {"detectors": "", "still": []}
     ids = [f"c{n:04d}" for n in range(len(scores))]
     rows = [
         blank | {"clip_id": i, "source_id": "s", "duration_s": s[0], "long_enough": True}
