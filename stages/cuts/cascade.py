@@ -12,6 +12,7 @@ import numpy as np
 
 from schemas.signals import DISTANCES
 from stages.cuts.classifier import KINDS
+from stages.cuts.evidence import STILL
 from stages.runs import runs
 
 EXTENT = 0.3
@@ -99,13 +100,14 @@ def agree(candidate: Candidate, diff: np.ndarray) -> bool:
     """Whether the same picture stands on both sides of a candidate: a flash, a shutter, a hand over the lens.
 
     Panda-70M stitches over-split takes where the end of one and the start of the next agree. Here they agree where they
-    differ no more than frames as far apart do just before and after. A jump cut keeps its scene, so it is never asked.
+    differ no more than frames as far apart do just before and after. A jump cut keeps its scene, so what is asked
+    of it is whether the picture goes and comes back at once.
 
     Args:
         diff: (frames, distances), the column of `signals`.
     """
     if candidate.kind == "jump":
-        return False
+        return _blinks(candidate.start, diff)
     if candidate.start == candidate.end:
         spans = [
             (at - distance, distance) for distance in BLINK for at in range(candidate.start, candidate.start + distance)
@@ -114,6 +116,17 @@ def agree(candidate: Candidate, diff: np.ndarray) -> bool:
         enough = [distance for distance in DISTANCES if distance > candidate.end - candidate.start]
         spans = [(candidate.start - 1, distance) for distance in enough[:1]]
     return any(_alike(diff, before, distance) for before, distance in spans)
+
+
+def _blinks(at: int, diff: np.ndarray) -> bool:
+    """Whether within four frames there are two changes, each more than twice the difference that is left after both."""
+    for distance in BLINK:
+        column = diff[:, DISTANCES.index(distance)]
+        for now in range(max(at, distance), min(at + distance, len(diff))):
+            changes = np.sort(diff[now - distance + 1 : now + 1, 0])
+            if changes[-2] > 2 * column[now] + STILL:
+                return True
+    return False
 
 
 def _alike(diff: np.ndarray, before: int, distance: int) -> bool:

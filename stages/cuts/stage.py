@@ -31,8 +31,8 @@ NUMBERS = (
     "moved",
     "errors_before",
 )
-PROBABILITY, CONTENT, ADAPTIVE = 0.5, 27.0, 3.0
-"""Default thresholds: even odds; ContentDetector's; AdaptiveDetector's."""
+PROBABILITY, CONTENT, ADAPTIVE = 0.4, 27.0, 3.0
+"""Default thresholds: two to three, for a cut in a take costs more than a take in two; ContentDetector's; Adaptive's."""
 
 
 class Cuts(RowStage):
@@ -52,7 +52,7 @@ class Cuts(RowStage):
     dissolves, fades and wipes. `transnetv2`: that network on every frame, some twenty times the cost of decoding.
     `adaptive` and `content`: PySceneDetect's."""
     threshold: float | None = Field(None, gt=0)
-    """What makes a boundary: by default, probability 0.5 for `cascade` and `transnetv2`, content score 27 of 255 for
+    """What makes a boundary: by default, probability 0.4 for `cascade` and `transnetv2`, content score 27 of 255 for
     `content` (its authors' default) and 3 times the neighbours' for `adaptive` (its authors', and Open-Sora's)."""
     unsure: tuple[float, float] = (0.1, 0.9)
     """Between these probabilities `cascade` asks TransNetV2; two equal numbers: never."""
