@@ -32,7 +32,7 @@ NUMBERS = (
     "errors_before",
 )
 PROBABILITY, CONTENT, ADAPTIVE = 0.4, 27.0, 3.0
-"""Default thresholds: two to three, for a cut in a take costs more than a take in two; ContentDetector's; Adaptive's."""
+"""Default thresholds: two to three, for a cut in a take costs more than a take in two; then the detectors' own."""
 
 
 class Cuts(RowStage):
