@@ -29,9 +29,7 @@ TABLE = Table(
                 False,
             ),
             column("accepted", pa.bool_(), "it ends a shot", False),
-            column(
-                "probability", pa.float32(), "how likely it is a transition, 0 to 1; null where a detector has none"
-            ),
+            column("probability", pa.float32(), "how likely it is a transition, 0 to 1; null where nobody can say"),
             column("score", pa.float32(), "the detector's own score; null for a gap"),
             column("detector", pa.string(), "who decided", False),
             column("why", pa.string(), "why it is not accepted; null where it is"),

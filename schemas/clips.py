@@ -25,7 +25,11 @@ TABLE = Table(
             column("frames", pa.int64(), "end_frame - start_frame", False),
             column("long_enough", pa.bool_(), "duration_s reaches the recipe's minimum", False),
             column("detectors", pa.string(), "who looked for boundaries in this source", False),
-            column("confidence", pa.float32(), "probability that no boundary lies inside, as far as they say; 0 to 1"),
+            column(
+                "confidence",
+                pa.float32(),
+                "probability that no boundary lies inside: of the doubts of 0.1 and more, that all are wrong; 0 to 1",
+            ),
             column(
                 "doubt", pa.float32(), "probability of the likeliest boundary inside that was not accepted; 0: none"
             ),

@@ -17,8 +17,11 @@ from stages.runs import runs
 
 EXTENT = 0.3
 """Probability of any transition from which on a frame belongs to one, where one is certain elsewhere nearby."""
-DOUBT = 0.02
-"""Probability below which a frame is evidence against nothing."""
+DOUBT = 0.05
+"""Probability, as the classifier says it, below which a frame is evidence against nothing: none was calibrated."""
+STITCHED = 0.06
+"""Probability of a candidate with the same picture on both sides: on the films of the fit 38 of 503 of those that would
+have had a tenth and more were transitions, one of the 20 that would have been accepted."""
 PAUSE = 2
 """Frames between two parts of one transition: duplicated frames of a lower rate stand still in the midst of one."""
 HARD = ("cut", "jump")
@@ -44,7 +47,7 @@ class Candidate:
 
 
 def candidates(probabilities: np.ndarray) -> list[Candidate]:
-    """All that may be a transition, in order, down to a probability of 2 %.
+    """All that may be a transition, in order, down to the least probability that is evidence.
 
     Args:
         probabilities: (frames, kinds), as the classifier gives them.
@@ -77,22 +80,22 @@ def logit(probability: float | None) -> float:
 
 
 def calibrated(
-    candidate: Candidate, calibration: np.ndarray, network: float | None = None, sound: float = 0.0
+    candidate: Candidate, calibration: np.ndarray, network: float | None = None, sound: float | None = None
 ) -> Candidate:
     """The candidate with the probability that such a one turned out to have on takes that no fit had seen.
 
     Args:
         calibration: (groups, 5), as it comes with the classifier.
         network: TransNetV2's probability near it, where it was asked.
-        sound: by how much the sound raises the log odds, where it was listened to.
+        sound: by how much the sound raises the log odds; None where nobody listened.
     """
     group = next(n for n, kinds in enumerate(GROUPS) if candidate.kind in kinds)
     slope, offset, own, theirs, both = calibration[group]
     if network is None:
         odds = slope * logit(candidate.probability) + offset
         return replace(candidate, probability=float(1 / (1 + np.exp(-odds))), score=candidate.probability)
-    odds = own * logit(candidate.probability) + theirs * logit(network) + both + sound
-    who = "classifier and transnetv2"
+    odds = own * logit(candidate.probability) + theirs * logit(network) + both + (sound or 0.0)
+    who = "classifier, transnetv2" + ("" if sound is None else ", sound")
     return replace(candidate, probability=float(1 / (1 + np.exp(-odds))), score=candidate.probability, detector=who)
 
 

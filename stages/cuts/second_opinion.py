@@ -61,7 +61,7 @@ class SecondOpinion:
         return list(alone.values())
 
     def everywhere(self) -> list[Candidate]:
-        """What the network alone finds in the whole source, down to a probability of 2 %."""
+        """What the network alone finds in the whole source."""
         with self._work.source(self._source["path"]) as path:
             seen = transnet.probabilities(self._told(Decode(path, Timing.of(self._source))))
         self.share = 1.0
@@ -80,7 +80,7 @@ class SecondOpinion:
                     found_apart[candidate] = distance(model, pictures[0], pictures[-1])
         return found_apart
 
-    def _answers(self, doubtful: Sequence[Candidate]) -> Iterator[tuple[Candidate, float, float]]:
+    def _answers(self, doubtful: Sequence[Candidate]) -> Iterator[tuple[Candidate, float, float | None]]:
         with self._work.source(self._source["path"]) as path:
             for candidate in doubtful:
                 first = max(0, candidate.start - CONTEXT)
@@ -89,15 +89,15 @@ class SecondOpinion:
                 near = seen[max(0, candidate.start - NEAR - first) : candidate.end + NEAR + 1 - first]
                 yield candidate, float(near.max(initial=0)), self._heard(path, candidate)
 
-    def _heard(self, path: str, candidate: Candidate) -> float:
+    def _heard(self, path: str, candidate: Candidate) -> float | None:
         """What the sound adds to the log odds of a jump cut; other transitions show well enough."""
         if candidate.kind != "jump" or self._source["audio_codec"] is None:
-            return 0.0
+            return None
         timing = Timing.of(self._source)
         at_s = timing.seconds(int(self._pts[candidate.start]))
         blocks = samples(path, timing, at_s - sound.AROUND_S, at_s + sound.AROUND_S, sound.RATE, "mono")
         heard = np.concatenate([np.empty(0, np.float32), *(block[0] for block in blocks)])
-        return sound.log_odds(heard) if len(heard) == round(2 * sound.AROUND_S * sound.RATE) else 0.0
+        return sound.log_odds(heard) if len(heard) == round(2 * sound.AROUND_S * sound.RATE) else None
 
     def _frames(self, path: str, first: int, end: int) -> Iterator[Frame]:
         start_pts = int(self._pts[first])

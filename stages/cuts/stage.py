@@ -13,7 +13,7 @@ from pydantic import Field
 from curate.stage import Row, RowStage, Workspace
 from schemas import Table, boundaries
 from stages.cuts import detectors
-from stages.cuts.cascade import Candidate, agree, candidates
+from stages.cuts.cascade import STITCHED, Candidate, agree, candidates
 from stages.cuts.classifier import Classifier, bundled
 from stages.cuts.second_opinion import SecondOpinion
 
@@ -31,8 +31,8 @@ NUMBERS = (
     "moved",
     "errors_before",
 )
-PROBABILITY, CONTENT, ADAPTIVE = 0.4, 27.0, 3.0
-"""Default thresholds: two to three, for a cut in a take costs more than a take in two; then the detectors' own."""
+THRESHOLDS = {"cascade": 0.4, "transnetv2": 0.5, "content": 27.0, "adaptive": 3.0}
+"""By default: two to three, for a cut in a take costs more than a take in two; of the others their authors'."""
 
 
 class Cuts(RowStage):
@@ -52,8 +52,8 @@ class Cuts(RowStage):
     dissolves, fades and wipes. `transnetv2`: that network on every frame, some twenty times the cost of decoding.
     `adaptive` and `content`: PySceneDetect's."""
     threshold: float | None = Field(None, gt=0)
-    """What makes a boundary: by default, probability 0.4 for `cascade` and `transnetv2`, content score 27 of 255 for
-    `content` (its authors' default) and 3 times the neighbours' for `adaptive` (its authors', and Open-Sora's)."""
+    """What makes a boundary: by default, a probability of 0.4 for `cascade` and 0.5 for `transnetv2`, a content score
+    of 27 of 255 for `content`, and 3 times the neighbours' for `adaptive`."""
     unsure: tuple[float, float] = (0.1, 0.9)
     """Between these probabilities `cascade` asks TransNetV2; two equal numbers: never."""
     most_asked: float = Field(0.02, ge=0, le=1)
@@ -88,7 +88,8 @@ class Cuts(RowStage):
             asked = [c for c in found if verdicts[c]["accepted"] and c.kind not in ("jump", "gap")]
             for candidate, apart in network.apart(asked, self.embedding).items():
                 if apart <= self.stitch_distance:
-                    verdicts[candidate] = {"accepted": False, "why": f"embeddings of both sides lie {apart:.2f} apart"}
+                    why = f"embeddings of both sides lie {apart:.2f} apart"
+                    verdicts[candidate] = {"accepted": False, "why": why, "probability": None}  # nobody knows it
         source_id = inputs["signals"].column("source_id")[0].as_py()
         for candidate, verdict in verdicts.items():
             yield {"source_id": source_id, **_row(candidate, signals), **verdict}
@@ -104,13 +105,17 @@ class Cuts(RowStage):
         stitching = f", stitched by {self.embedding}" if self.embedding else ""
         return f"classifier, transnetv2 on {share:.1%} of the frames, decoder{stitching}"
 
+    @property
+    def _threshold(self) -> float:
+        return self.threshold or THRESHOLDS[self.detector]
+
     def _found(self, signals: Mapping[str, np.ndarray], network: SecondOpinion) -> list[Candidate]:
         if self.detector == "content" and self.sample_s:
-            return detectors.sampled_content(signals, self.threshold or CONTENT)
+            return detectors.sampled_content(signals, self._threshold)
         if self.detector == "content":
-            return detectors.content(signals, self.threshold or CONTENT)
+            return detectors.content(signals, self._threshold)
         if self.detector == "adaptive":
-            return detectors.adaptive(signals, self.threshold or ADAPTIVE, self.window, self.min_content)
+            return detectors.adaptive(signals, self._threshold, self.window, self.min_content)
         if self.detector == "transnetv2":
             return network.everywhere()
         classifier = Classifier.load(self.weights) if self.weights else bundled()
@@ -119,11 +124,11 @@ class Cuts(RowStage):
 
     def _verdict(self, candidate: Candidate, diff: np.ndarray) -> Row:
         """Whether a candidate is a boundary, and why not."""
-        threshold = self.threshold or PROBABILITY
-        if candidate.probability is not None and candidate.probability < threshold:
-            return {"accepted": False, "why": f"less likely than {threshold:g}"}
+        if candidate.probability is not None and candidate.probability < self._threshold:
+            return {"accepted": False, "why": f"less likely than {self._threshold:g}"}
         if self.detector == "cascade" and candidate.kind != "gap" and agree(candidate, diff):
-            return {"accepted": False, "why": "the same picture stands on both sides"}
+            why, kept = "the same picture stands on both sides", min(candidate.probability or 0.0, STITCHED)
+            return {"accepted": False, "why": why, "probability": kept}
         return {"accepted": True, "why": None}
 
 

@@ -13,12 +13,11 @@ import numpy as np
 from measure import Measured
 
 from stages.cuts import transnet
-from stages.cuts.cascade import GROUPS, Candidate, candidates, logit
+from stages.cuts.cascade import DOUBT, GROUPS, Candidate, candidates, logit
 from stages.cuts.classifier import Classifier
 from stages.cuts.second_opinion import CONTEXT, NEAR
 
 SLACK = 2
-LEAST = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def opinions(classifier: Classifier, seen: Measured, pictures: Sequence[np.ndarr
     """Every candidate in a film; `pictures` (RGB) are for the network."""
     for candidate in candidates(classifier.of_channels(seen.channels)):
         start, end = candidate.start, candidate.end
-        if (candidate.probability or 0) < LEAST or any(near(start, end, a, b) for a, b in seen.unclear):
+        if (candidate.probability or 0) < DOUBT or any(near(start, end, a, b) for a, b in seen.unclear):
             continue
         true = any(near(start, end, a, b) for a, b, _ in seen.transitions)
         yield Opinion(candidate, _ask(pictures, start, end) if pictures else None, true)
