@@ -77,16 +77,17 @@ class Clips(RowStage):
             return
         (source,) = inputs["sources"].to_pylist()
         with work.source(source["path"]) as path:
-            reader = Reader(path, Timing.of(source), work.progress)
             damaged = sum(row["corrupt_frames"] + row["decode_errors"] for row in inputs["decodes"].to_pylist())
+            audio = source["audio_codec"] is not None
+            reader = Reader(path, Timing.of(source), source["fps"], audio, damaged, work.progress)
             for clip in wanted:
                 try:
-                    yield self._write(reader, source, clip, damaged, work)
+                    yield self._write(reader, source, clip, work)
                 except Exception as error:
                     yield Failure(clip["clip_id"], error)
                 work.progress(clip["end_s"])
 
-    def _write(self, reader: Reader, source: Row, clip: Row, damaged: int, work: Workspace) -> Row:
+    def _write(self, reader: Reader, source: Row, clip: Row, work: Workspace) -> Row:
         how = Encoding(
             self.mode,
             self.crf,
@@ -97,15 +98,7 @@ class Clips(RowStage):
             self.max_gop_s,
         )
         out = work.scratch / "clip.mp4"
-        written = write_clip(
-            reader,
-            _span(source, clip),
-            source["fps"],
-            source["audio_codec"] is not None,
-            how,
-            out,
-            damaged,
-        )
+        written = write_clip(reader, _span(source, clip), how, out)
         with open(out, "rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
         size = out.stat().st_size

@@ -38,27 +38,14 @@ class Written:
     """Why it is not copied; None where it is."""
 
 
-def write_clip(
-    reader: Reader,
-    span: Span,
-    fps: float,
-    audio: bool,
-    how: Encoding,
-    out: Path,
-    damaged: int = 0,
-) -> Written:
+def write_clip(reader: Reader, span: Span, how: Encoding, out: Path) -> Written:
     """Write a span of the reader's source into the MP4 file `out`, and verify it.
-
-    Args:
-        fps: mean frame rate, for the encoder's rate control and keyframe distance.
-        audio: whether the source has an audio stream.
-        damaged: pictures of the source, anywhere in it, that did not decode well.
 
     Raises:
         MediaError: the source has other pictures there than the analysis saw, or what was written is not right.
     """
     try:
-        made, why = _spliced(reader, span, fps, audio, how, out, damaged), None
+        made, why = _spliced(reader, span, how, out), None
     except (CannotCopyError, MalformedError) as error:
         made, why = None, str(error)
     except MemoryError:
@@ -67,7 +54,7 @@ def write_clip(
         made, why = None, f"a copy was not right: {error}"
     if made is None:
         out.unlink(missing_ok=True)
-        made = encode_clip(reader, span, fps, audio, how, out)
+        made = encode_clip(reader, span, how, out)
         if len(made.times) != span.frames:
             raise MediaError(
                 f"{len(made.times)} pictures were decoded where the analysis saw {span.frames}; "
@@ -86,22 +73,14 @@ def write_clip(
     )
 
 
-def _spliced(
-    reader: Reader,
-    span: Span,
-    fps: float,
-    audio: bool,
-    how: Encoding,
-    out: Path,
-    damaged: int,
-) -> Intended:
+def _spliced(reader: Reader, span: Span, how: Encoding, out: Path) -> Intended:
     if how.mode == "encode":
         raise CannotCopyError("asked for")
     if how.codec != "h264":
         raise CannotCopyError(f"only H.264 is copied, and {how.codec} was asked for")
-    if damaged:
-        raise CannotCopyError(f"{damaged} pictures of the source are damaged")
+    if reader.damaged:
+        raise CannotCopyError(f"{reader.damaged} pictures of the source are damaged")
     plan = copy_plan(reader.path, reader.timing, span, how.max_gop_s)
-    made = splice_clip(reader, span, plan, fps, audio, how, out)
+    made = splice_clip(reader, span, plan, how, out)
     verify(out, made, how.least_psnr, partial(reader.progress, span.end_s))
     return made

@@ -20,19 +20,8 @@ MP4 = {"movflags": "+faststart", "fflags": "+bitexact"}
 """Index first, for readers that stream; no times or versions, so that equal clips are equal files."""
 
 
-def encode_clip(
-    reader: Reader,
-    span: Span,
-    fps: float,
-    audio: bool,
-    how: Encoding,
-    out: Path,
-) -> Intended:
+def encode_clip(reader: Reader, span: Span, how: Encoding, out: Path) -> Intended:
     """Encode a span of the reader's source into the MP4 file `out`.
-
-    Args:
-        fps: mean frame rate, for the encoder's rate control and keyframe distance.
-        audio: whether the source has an audio stream.
 
     Raises:
         MediaError: no picture of the span could be decoded.
@@ -48,8 +37,8 @@ def encode_clip(
     durations: dict[int, int] = {}
     with av.open(str(out), "w", format="mp4", container_options=MP4) as box:
         video = cast(av.VideoStream, box.add_stream(encoder_name(how)))
-        set_up(video.codec_context, first, timing.base, fps, reader.aspect, how)
-        sound = AudioTrack(box, reader.path, timing, span, how.audio_bitrate) if audio else None
+        set_up(video.codec_context, first, timing.base, reader.fps, reader.aspect, how)
+        sound = AudioTrack(box, reader.path, timing, span, how.audio_bitrate) if reader.audio else None
 
         def mux(packets: list[av.Packet]) -> None:
             for packet in packets:

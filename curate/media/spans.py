@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import cast
-
-import av
 
 from curate.media.container import film_stream, open_media
 from curate.media.video import Decode, Frame, Timing
@@ -29,49 +26,31 @@ class Span:
     """Pictures that the analysis saw in it."""
 
 
-@dataclass
-class SkimmedDecode(Decode):
-    """A decode that leaves out pictures before `wanted_pts` that no other picture refers to: nobody sees them.
-
-    For H.264 only, where a picture says so itself (nal_ref_idc, 7.4.1), and the others come out the same to the bit.
-    """
-
-    wanted_pts: int = 0
-
-    def _pictures(
-        self, container: av.container.InputContainer, stream: av.VideoStream
-    ) -> Iterator[av.VideoFrame | None]:
-        if stream.codec_context.name == "h264":
-            container = cast(av.container.InputContainer, _Skimmed(container, self))
-        return super()._pictures(container, stream)
-
-
-class _Skimmed:
-    """A container that tells the decoder before each packet what to do with it."""
-
-    def __init__(self, container: av.container.InputContainer, decode: SkimmedDecode) -> None:
-        self._container, self._decode = container, decode
-
-    def demux(self, stream: av.VideoStream) -> Iterator[av.Packet]:
-        for packet in self._container.demux(stream):
-            unseen = packet.pts is not None and packet.pts < self._decode.wanted_pts
-            stream.codec_context.skip_frame = "NONREF" if unseen else "DEFAULT"
-            yield packet
-
-
 class Reader:
     """Decodes one source for several clips: a clip that begins soon after the last goes on from there.
 
     Spans are asked for in the order of their starts. A new decode begins only where a clip's own lead lies ahead.
     """
 
-    def __init__(self, path: str, timing: Timing, progress: Callable[[float], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        path: str,
+        timing: Timing,
+        fps: float,
+        audio: bool,
+        damaged: int = 0,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> None:
         """
         Args:
+            fps: mean frame rate, for an encoder's rate control and keyframe distance.
+            audio: whether there is an audio stream.
+            damaged: pictures, anywhere in the source, that did not decode well.
             progress: called with the source's time in seconds as it goes.
         """
-        self.path, self.timing, self.progress = path, timing, progress
-        self._decode = SkimmedDecode(path, timing)
+        self.path, self.timing, self.fps, self.audio = path, timing, fps, audio
+        self.damaged, self.progress = damaged, progress
+        self._decode = Decode(path, timing)
         self._frames: Iterator[Frame] = iter(())
         self._next: Frame | None = None
 
@@ -89,7 +68,7 @@ class Reader:
     def between(self, start_pts: int, end_pts: int, lead_pts: int) -> Iterator[Frame]:
         """The frames with start_pts <= pts < end_pts, decoded from the keyframe at `lead_pts` or from further back."""
         if self._next is None or not lead_pts <= self._next.pts <= start_pts:
-            self._decode = SkimmedDecode(self.path, self.timing, start_pts=start_pts, lead_pts=lead_pts)
+            self._decode = Decode(self.path, self.timing, start_pts=start_pts, lead_pts=lead_pts)
             self._frames, self._next = iter(self._decode), None
         self._decode.wanted_pts = start_pts
         if self._next is None:

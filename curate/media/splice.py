@@ -35,23 +35,13 @@ class _Coded:
     key: bool
 
 
-def splice_clip(
-    reader: Reader,
-    span: Span,
-    plan: CopyPlan,
-    fps: float,
-    audio: bool,
-    how: Encoding,
-    out: Path,
-) -> Intended:
+def splice_clip(reader: Reader, span: Span, plan: CopyPlan, how: Encoding, out: Path) -> Intended:
     """Write a span of the reader's source into the MP4 file `out` as planned.
-
-    Args: see `encode_clip`.
 
     Raises:
         CannotCopyError: the source is not what the plan was made from, or damaged in what must be decoded.
     """
-    ends = _Ends(reader, plan, fps, how)
+    ends = _Ends(reader, plan, how)
     head = ends.encode(reader.between(span.start_pts, plan.copy_start, plan.head_lead), plan.head)
     ends.prove(reader.between(plan.copy_start, plan.copy_start + 1, plan.copy_start), [plan.copy_start])
     last = sorted(pts for pts in plan.copied if pts >= plan.tail_lead)[-PAST_SEAM:]
@@ -65,7 +55,7 @@ def splice_clip(
             video = box.add_stream_from_template(film_stream(source))
         video.codec_context.extradata = plan.sets.record()
         video.time_base = timing.base
-        sound = AudioTrack(box, reader.path, timing, span, how.audio_bitrate) if audio else None
+        sound = AudioTrack(box, reader.path, timing, span, how.audio_bitrate) if reader.audio else None
         for coded in chain(head, _copies(reader, plan), tail):
             box.mux(clock.packet(coded, video, timing.base))
             reader.progress(timing.seconds(coded.pts))
@@ -97,8 +87,8 @@ def _copies(reader: Reader, plan: CopyPlan) -> Iterator[_Coded]:
 class _Ends:
     """Encodes the pictures before and behind the copied ones, alike in all that their parameter sets say."""
 
-    def __init__(self, reader: Reader, plan: CopyPlan, fps: float, how: Encoding) -> None:
-        self._reader, self._plan, self._fps, self._how = reader, plan, fps, how
+    def __init__(self, reader: Reader, plan: CopyPlan, how: Encoding) -> None:
+        self._reader, self._plan, self._how = reader, plan, how
         self._id = plan.sets.free_id()
         self.proofs: list[Proof] = []
 
@@ -130,7 +120,7 @@ class _Ends:
         # The same buffer of decoded pictures as the source's, lest a decoder start afresh at the seam and drop what it
         # holds; no reordering, because these are few pictures.
         params = {"sps-id": self._id, "ref": sps.dpb_frames, "bframes": 0}
-        set_up(context, first, self._reader.timing.base, self._fps, self._reader.aspect, how, **params)
+        set_up(context, first, self._reader.timing.base, self._reader.fps, self._reader.aspect, how, **params)
         context.options |= {"profile": PROFILES[sps.profile]}
         context.flags |= Flags.global_header
         context.open()

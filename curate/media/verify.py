@@ -12,8 +12,7 @@ import av
 import numpy as np
 
 from curate.media.container import MediaError, open_media
-from curate.media.spans import SkimmedDecode
-from curate.media.video import Timing
+from curate.media.video import Decode, Timing
 
 PAST_SEAM = 17
 """Pictures decoded beyond a seam: one more than a decoder may hold back to put them in order."""
@@ -132,8 +131,8 @@ def _look(
 ) -> None:
     """Decode a range of pictures; what has been proven is taken out of `proofs`."""
     start_pts, end_pts = times[window.start], times[window.stop] if window.stop < len(times) else None
-    decode = SkimmedDecode(str(out), timing, start_pts=start_pts, end_pts=end_pts, lead_pts=times[window.lead])
-    decode.wanted_pts = start_pts
+    lead_pts = times[window.lead]
+    decode = Decode(str(out), timing, start_pts, end_pts, lead_pts, wanted_pts=start_pts)
     number = window.start
     try:
         for frame in decode:

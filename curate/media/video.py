@@ -201,6 +201,8 @@ class Decode:
         start_pts, end_pts: yield the frames with start_pts <= pts < end_pts; None is open.
         lead_pts: decode from the last keyframe at or before this timestamp (`start_pts` by default).
         threads: decoder threads; 0 lets libavcodec choose.
+        wanted_pts: of H.264, leave out pictures before this timestamp that no other picture refers to. A picture says
+            so itself (nal_ref_idc, 7.4.1 of the standard), and the others come out the same to the bit.
     """
 
     path: str
@@ -209,6 +211,7 @@ class Decode:
     end_pts: int | None = None
     lead_pts: int | None = None
     threads: int = 1
+    wanted_pts: int | None = None
     frames: int = field(default=0, init=False)
     corrupt_frames: int = field(default=0, init=False)
     decode_errors: int = field(default=0, init=False)
@@ -263,6 +266,9 @@ class Decode:
             except av.error.FFmpegError as error:
                 self.stopped_early = error.strerror or str(error)
                 packet = None
+            if packet is not None and self.wanted_pts is not None and stream.codec_context.name == "h264":
+                unseen = packet.pts is not None and packet.pts < self.wanted_pts
+                stream.codec_context.skip_frame = "NONREF" if unseen else "DEFAULT"
             try:
                 pictures = packet.decode() if packet is not None else stream.codec_context.decode(None)
             except MemoryError:

@@ -15,6 +15,7 @@ from curate.recipe import parse
 from curate.sandbox import Tables
 from curate.single import Single
 from curate.stage import FrameProbe, RowStage
+from stages.takes import COUNTED
 
 RECIPE = "{name: cuts, stages: {signals: {}, cuts: {}, takes: {}}}"
 
@@ -73,13 +74,14 @@ def show(console: Console, found: dict[str, Any]) -> None:
         likely = "" if row["probability"] is None else f"{row['probability']:.3f}"
         table.add_row(frames, seconds, row["kind"], likely)
     console.print(table)
-    table = Table("take", "seconds", "length", "confidence", "strongest doubt", "scan")
+    table = Table("take", "seconds", "length", "confidence", "doubt", "scan")
     for take in found["takes"]:
-        doubt = f"{take['doubt_kind']} at {take['doubt_s']:.2f} s: {take['doubt']:.2f}" if take["doubt_kind"] else ""
+        counts = take["doubt"] >= COUNTED
+        doubt = f"{take['doubt_kind']} at {take['doubt_s']:.2f} s: {take['doubt']:.2f}" if counts else ""
         table.add_row(
             f"{take['start_frame']}–{take['end_frame'] - 1}",
             f"{take['start_s']:.2f}–{take['end_s']:.2f}",
-            f"{take['duration_s']:.2f} s" + (", long" if take["long_enough"] else ""),
+            f"{take['duration_s']:.2f}" + (" long" if take["long_enough"] else ""),
             f"{take['confidence']:.3f}",
             doubt,
             take["scan"] or "",

@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 
 from curate.media.audio import samples
-from curate.media.video import Decode, Frame, Timing, lead_of
+from curate.media.video import Decode, Frame, Timing
 from curate.stage import Row, Workspace
 from stages.cuts import sound, transnet
 from stages.cuts.cascade import GROUPS, Candidate, calibrated
@@ -101,8 +101,9 @@ class SecondOpinion:
 
     def _frames(self, path: str, first: int, end: int) -> Iterator[Frame]:
         start_pts = int(self._pts[first])
-        lead = lead_of(self._source["split_pts"], start_pts)
-        decode = Decode(path, Timing.of(self._source), start_pts=start_pts, lead_pts=lead)
+        # From the nearest split on: what an open GOP gets wrong there lies before the frames that are shown.
+        lead = max(pts for pts in self._source["split_pts"] if pts <= start_pts)
+        decode = Decode(path, Timing.of(self._source), start_pts, lead_pts=lead, wanted_pts=start_pts)
         inside = (frame for frame in self._told(decode) if frame.pts >= start_pts)
         return islice(inside, end - first)
 

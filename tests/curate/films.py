@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import bisect
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
+import imageio_ffmpeg
 import numpy as np
 
 from curate.media.clip import Written, write_clip
@@ -193,7 +196,7 @@ def cut_all(
     """Cut takes (first, end) of a film whose frames have the times `stamps`, one after the other with one reader."""
     source = probe(str(path))
     timing = Timing.of(source)
-    reader = Reader(str(path), timing)
+    reader = Reader(str(path), timing, source["fps"], source["audio_codec"] is not None, damaged)
     step = int(np.median(np.diff(stamps))) if len(stamps) > 1 else 1
     ends = [*stamps, stamps[-1] + step]
     splits = source["split_pts"]
@@ -202,7 +205,37 @@ def cut_all(
         lead = splits[max(0, bisect.bisect_right(splits, stamps[first]) - 2)]
         start_s, end_s = timing.seconds(stamps[first]), timing.seconds(ends[end])
         span = Span(stamps[first], ends[end], start_s, end_s, lead, end - first)
-        audio = source["audio_codec"] is not None
-        written = write_clip(reader, span, source["fps"], audio, how, out, damaged)
+        written = write_clip(reader, span, how, out)
         cuts.append(Cut(out, written, [stamp * timing.base for stamp in stamps[first:end]]))
     return cuts
+
+
+def read_by_opencv(path: Path) -> list[int]:
+    """The numbers of a film's frames as OpenCV's own FFmpeg decodes them."""
+    capture = cv2.VideoCapture(str(path))
+    numbers = []
+    while True:
+        there, image = capture.read()
+        if not there:
+            return numbers
+        numbers.append(number_of(image[..., 1]))
+
+
+def read_by_ffmpeg(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT)) -> list[int]:
+    """The command line's frame-threaded decode, which must have nothing to complain about."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "warning", "-threads", "4", "-i", str(path)]
+    command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    run = subprocess.run(command, capture_output=True, check=True)
+    complaints = [line for line in run.stderr.decode().splitlines() if "deprecated pixel format" not in line]
+    assert complaints == []
+    pictures = np.frombuffer(run.stdout, np.uint8).reshape(-1, size[1], size[0])
+    return [number_of(picture) for picture in pictures]
+
+
+def assert_right(clip: Cut, first: int, end: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+    numbers = [number_of(image) for image in lumas(clip.out)]
+    assert numbers == list(range(first, end))
+    assert read_by_opencv(clip.out) == numbers
+    assert read_by_ffmpeg(clip.out, size) == numbers
+    assert stamps(clip.out) == [at_s - clip.times[0] for at_s in clip.times]
+    assert clip.written.frames == len(numbers)

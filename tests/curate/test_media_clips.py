@@ -12,7 +12,20 @@ import pytest
 
 from curate.media.probe import probe
 from curate.media.video import Decode, Timing
-from tests.curate.films import Sound, bars, beeps, cut, film, flash, lumas, number_of, stamps, steady, texture
+from tests.curate.films import (
+    Sound,
+    bars,
+    beeps,
+    cut,
+    film,
+    flash,
+    lumas,
+    number_of,
+    read_by_opencv,
+    stamps,
+    steady,
+    texture,
+)
 
 VARYING = list(accumulate([1, 1, 3, 1, 7, 2, 1, 1, 12, 1] * 14, initial=5))
 SLOW = {"preset": "veryfast"}
@@ -33,16 +46,6 @@ FILMS: dict[str, Callable[[Path], Path]] = {
         d / "a.mpg", steady(140), base=Fraction(1, 25), codec="mpeg2video", b_frames=2, picture=bars
     ),
 }
-
-
-def read_by_opencv(path: Path) -> list[int]:
-    capture = cv2.VideoCapture(str(path))
-    numbers = []
-    while True:
-        there, image = capture.read()
-        if not there:
-            return numbers
-        numbers.append(number_of(image[..., 1]))
 
 
 @pytest.mark.parametrize(("first", "end"), [(0, 40), (37, 119), (100, 140), (64, 65)])

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import av
 import cv2
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.media import clip as clip_module
 from curate.media.clip import write_clip
-from curate.media.h264 import MalformedError, ParameterSets, Sps, read_record, split
+from curate.media.h264 import split
 from curate.media.probe import probe
 from curate.media.spans import Reader, Span
-from curate.media.verify import VerificationError
 from curate.media.video import Timing
 from stages.clips import Clips
+from tests.curate.copyable import COPYABLE, FRAMES, MEDIUM, PYRAMID, VARYING, numbered
 from tests.curate.films import (
     ENCODE,
-    HEIGHT,
     SMART,
-    WIDTH,
-    Cut,
     Sound,
+    assert_right,
     bars,
     beeps,
     cut,
@@ -45,59 +37,7 @@ from tests.curate.films import (
     steady,
 )
 
-FRAMES = 140
-VARYING = list(accumulate([1, 1, 3, 1, 7, 2, 1, 1, 12, 1] * 14, initial=0))[:FRAMES]
-MEDIUM = {"preset": "veryfast"}
-PYRAMID = MEDIUM | {"x264-params": "b-pyramid=normal:b-adapt=0:ref=5"}
-
-
-def numbered(name: str, pts: list[int] | None = None, **how: Any) -> Callable[[Path], Path]:
-    how = {"options": MEDIUM, "base": Fraction(1, 25)} | how
-    return lambda folder: film(folder / name, pts or steady(FRAMES), picture=bars, **how)
-
-
-COPYABLE: dict[str, Callable[[Path], Path]] = {
-    "no_b": numbered("a.mp4"),
-    "two_b": numbered("a.mp4", b_frames=2),
-    "pyramid": numbered("a.mp4", b_frames=3, options=PYRAMID),
-    "high_pyramid": numbered("a.mp4", b_frames=8, options=PYRAMID),
-    "all_intra": numbered("a.mp4", gop=1),
-    "baseline": numbered("a.mp4", options=MEDIUM | {"profile": "baseline"}),
-    "main": numbered("a.mp4", b_frames=2, options=MEDIUM | {"profile": "main"}),
-    "full_range": numbered("a.mp4", b_frames=2, pix_fmt="yuvj420p"),
-    "slices": numbered("a.mp4", b_frames=2, options=MEDIUM | {"x264-params": "slices=3"}),
-    "cropped": numbered("a.mp4", b_frames=2, size=(90, 50)),
-    "varying": numbered("a.mp4", VARYING, base=Fraction(1, 30), b_frames=2),
-    "matroska": numbered("a.mkv", b_frames=3, options=PYRAMID, base=Fraction(1, 1000), pts=steady(FRAMES, 40)),
-    "transport_stream": numbered("a.ts", b_frames=3, options=PYRAMID),
-    "late_start": numbered("a.mp4", steady(FRAMES, start=77), b_frames=2, container_options={"use_editlist": "0"}),
-    "late_transport": numbered("a.ts", steady(FRAMES, start=999), b_frames=2),
-    "access_unit_delimiters": numbered("a.mp4", b_frames=2, options=MEDIUM | {"x264-params": "aud=1"}),
-    "repeated_sets": numbered("a.mkv", b_frames=2, options=MEDIUM | {"x264-params": "repeat-headers=1"}),
-    "own_id": numbered("a.mp4", b_frames=2, options=MEDIUM | {"x264-params": "sps-id=1"}),
-}
 SPANS = [(0, 140), (25, 75), (23, 77), (37, 119), (60, 140), (49, 76), (50, 51)]
-
-
-def read_by_opencv(path: Path) -> list[int]:
-    capture = cv2.VideoCapture(str(path))
-    numbers = []
-    while True:
-        there, image = capture.read()
-        if not there:
-            return numbers
-        numbers.append(number_of(image[..., 1]))
-
-
-def read_by_ffmpeg(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT)) -> list[int]:
-    """The command line's frame-threaded decode, which must have nothing to complain about."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "warning", "-threads", "4", "-i", str(path)]
-    command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
-    run = subprocess.run(command, capture_output=True, check=True)
-    complaints = [line for line in run.stderr.decode().splitlines() if "deprecated pixel format" not in line]
-    assert complaints == []
-    pictures = np.frombuffer(run.stdout, np.uint8).reshape(-1, size[1], size[0])
-    return [number_of(picture) for picture in pictures]
 
 
 def torchcodec() -> Any:
@@ -117,15 +57,6 @@ def idr_pictures(path: Path) -> list[int]:
         size = (record[4] & 3) + 1 if record[:1] == b"\1" else None
         order = sorted(p.pts for p in packets)
         return sorted(order.index(p.pts) for p in packets if any(n[0] & 31 == 5 for n in split(bytes(p), size)))
-
-
-def assert_right(clip: Cut, first: int, end: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
-    numbers = [number_of(image) for image in lumas(clip.out)]
-    assert numbers == list(range(first, end))
-    assert read_by_opencv(clip.out) == numbers
-    assert read_by_ffmpeg(clip.out, size) == numbers
-    assert stamps(clip.out) == [at_s - clip.times[0] for at_s in clip.times]
-    assert clip.written.frames == len(numbers)
 
 
 @pytest.mark.parametrize("kind", COPYABLE)
@@ -217,62 +148,6 @@ def test_open_gops_are_copied_from_an_idr_picture_only(tmp_path: Path) -> None:
     assert_right(later, 10, 110)
 
 
-REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "raw": (numbered("a.h264", b_frames=2), "no timestamps"),
-    "reordered_avi": (
-        numbered("a.avi", b_frames=2),
-        "not decode to a picture for each",
-    ),  # its times are decoding times
-    "rotated": (numbered("a.mp4", rotation=90), "turned"),
-    "ten_bit": (numbered("a.mp4", pix_fmt="yuv420p10le"), "8-bit 4:2:0"),
-    "four_four_four": (numbered("a.mp4", pix_fmt="yuv444p"), "8-bit 4:2:0"),
-    "interlaced": (numbered("a.mp4", options=MEDIUM | {"x264-params": "tff=1"}), "interlaced"),
-    "hevc": (numbered("a.mp4", codec="libx265", options={}), "the source is hevc"),
-    "mpeg4": (numbered("a.mp4", codec="mpeg4", options={}), "the source is mpeg4"),
-    "vp9": (numbered("a.webm", codec="libvpx-vp9", options={}), "the source is vp9"),
-}
-
-
-@pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_be_copied_is_encoded(tmp_path: Path, kind: str) -> None:
-    make, why = REFUSED[kind]
-    clip = cut(make(tmp_path), tmp_path / "clip.mp4", 20, 80)
-    assert clip.written.mode == "encode"
-    assert why in (clip.written.why or "")
-    assert clip.written.encoded == clip.written.frames == 60
-    if kind != "rotated":
-        assert [number_of(image) for image in lumas(clip.out)] == list(range(20, 80))
-
-
-@pytest.mark.parametrize("change", [{"size": (192, 128)}, {"options": MEDIUM | {"x264-params": "ref=5:level=4"}}])
-def test_parameter_sets_that_change_on_the_way(tmp_path: Path, change: dict[str, Any]) -> None:
-    copy = {"mpegts_copyts": "1"}
-    how: dict[str, Any] = {"options": MEDIUM, "container_options": copy}
-    one = film(tmp_path / "1.ts", steady(60), picture=bars, **how)
-    two = film(tmp_path / "2.ts", steady(60, start=60), picture=lambda n, w, h: bars(n + 60, w, h), **(how | change))
-    path = tmp_path / "a.ts"
-    path.write_bytes(one.read_bytes() + two.read_bytes())
-    clip = cut(path, tmp_path / "clip.mp4", 20, 100)
-    assert clip.written.why == "the source's parameter sets change on the way"
-    assert [number_of(image) for image in lumas(clip.out)] == list(range(20, 100))
-
-
-@pytest.mark.parametrize(
-    ("how", "damaged", "why"),
-    [
-        (ENCODE, 0, "asked for"),
-        (replace(SMART, max_gop_s=0.5), 0, "keyframes are 1.00 s apart, more than 0.5 s"),
-        (replace(SMART, codec="hevc"), 0, "only H.264 is copied, and hevc was asked for"),
-        (SMART, 3, "3 pictures of the source are damaged"),
-    ],
-)
-def test_reasons_beside_the_source(tmp_path: Path, how: Any, damaged: int, why: str) -> None:
-    clip = cut(COPYABLE["two_b"](tmp_path), tmp_path / "clip.mp4", 37, 119, how, damaged)
-    assert clip.written.mode == "encode"
-    assert why in (clip.written.why or "")
-    assert [number_of(image) for image in lumas(clip.out)] == list(range(37, 119))
-
-
 @pytest.mark.parametrize(("codec", "name"), [("h264", "h264"), ("hevc", "hevc"), ("av1", "libdav1d")])
 def test_codec_that_is_asked_for(tmp_path: Path, codec: Any, name: str) -> None:
     path = numbered("a.mp4", VARYING, base=Fraction(1, 30), b_frames=2)(tmp_path)
@@ -292,46 +167,6 @@ def test_copy_lasts_as_long_as_the_take(tmp_path: Path) -> None:
         with av.open(str(clip.out)) as box:
             stream = box.streams.video[0]
             assert float(stream.duration * stream.time_base) == pytest.approx(clip.written.duration_s, abs=1e-4)
-
-
-def test_copy_that_is_not_right_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = COPYABLE["two_b"](tmp_path)
-    right, seen = clip_module.verify, []
-
-    def once(*arguments: Any) -> None:
-        seen.append(arguments)
-        if len(seen) == 1:
-            raise VerificationError("made to fail")
-        right(*arguments)
-
-    monkeypatch.setattr(clip_module, "verify", once)
-    clip = cut(path, tmp_path / "clip.mp4", 37, 119)
-    assert clip.written.why == "a copy was not right: made to fail"
-    assert_right(clip, 37, 119)
-
-
-def _without_a_packet(packets: list[Any]) -> list[Any]:
-    return packets[:40] + packets[41:]
-
-
-def test_lost_and_spoilt_pictures_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is written goes wrong in each of several ways; no such file is kept."""
-    from curate.media import splice
-
-    path = COPYABLE["two_b"](tmp_path)
-    copies = splice._copies
-
-    def spoilt(change: Callable[[list[Any]], list[Any]]) -> str | None:
-        monkeypatch.setattr(splice, "_copies", lambda *a: change(list(copies(*a))))
-        clip = cut(path, tmp_path / "clip.mp4", 37, 119)
-        assert clip.written.mode == "encode"
-        assert_right(clip, 37, 119)
-        return clip.written.why
-
-    assert "not the 82 due" in (spoilt(_without_a_packet) or "")
-    assert spoilt(lambda p: [*p[:-1], replace(p[-1], data=p[30].data)])
-    assert spoilt(lambda p: [replace(p[0], data=p[25].data), *p[1:]])
-    assert spoilt(lambda p: [*p[:-3], replace(p[-3], data=p[-3].data[:20]), *p[-2:]])
 
 
 def test_same_copy_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -382,19 +217,6 @@ def test_real_footage(footage: Path, tmp_path: Path, name: str) -> None:
     assert all(same[7:-6])
 
 
-def test_a_real_film_with_damage_is_not_copied_blindly(footage: Path, tmp_path: Path) -> None:
-    path = footage / "footage/takes/jesse_dance.mp4"
-    data = bytearray(path.read_bytes())
-    random = np.random.default_rng(1)
-    for place in random.integers(len(data) // 3, len(data) * 2 // 3, 40):
-        data[place] = random.integers(256)
-    spoilt = tmp_path / "a.mp4"
-    spoilt.write_bytes(data)
-    clip = cut(spoilt, tmp_path / "clip.mp4", 0, 200, SMART, damaged=1)
-    assert clip.written.mode == "encode"
-    assert clip.written.frames == 200
-
-
 @pytest.fixture(scope="module")
 def random_films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("films")
@@ -416,34 +238,6 @@ def test_any_span(random_films: dict[str, Path], tmp_path: Path, kind: str, firs
     assert "not right" not in (clip.written.why or "")
 
 
-@pytest.mark.parametrize(("size", "profile"), [((96, 64), "baseline"), ((90, 50), "high"), ((1280, 720), "main")])
-def test_sequence_parameter_set(tmp_path: Path, size: tuple[int, int], profile: str) -> None:
-    path = film(tmp_path / "a.mp4", steady(3), size=size, options=MEDIUM | {"profile": profile, "x264-params": "ref=4"})
-    with av.open(str(path)) as box:
-        nals, length = read_record(box.streams.video[0].codec_context.extradata or b"")
-    sps = Sps.parse(nals[0])
-    assert length == 4
-    assert (sps.width, sps.height, sps.progressive, sps.chroma_format, sps.bit_depth) == (*size, True, 1, 8)
-    assert sps.profile == {"baseline": 66, "main": 77, "high": 100}[profile]
-    assert sps.dpb_frames == 4
-    sets = ParameterSets()
-    assert sets.add_all(nals)
-    assert read_record(sets.record()) == (nals, 4)
-
-
-@given(st.binary(max_size=80))
-def test_hostile_bytes_are_malformed_or_read(data: bytes) -> None:
-    for read in (
-        lambda: Sps.parse(b"\x67" + data),
-        lambda: ParameterSets().add(b"\x68" + data),
-        lambda: read_record(b"\1" + data),
-        lambda: list(split(data, 4)),
-        lambda: list(split(data, None)),
-    ):
-        with suppress(MalformedError):
-            read()
-
-
 def test_parameters_of_the_stage() -> None:
     assert (Clips().mode, Clips().codec) == ("smart", "h264")
     assert Clips(codec="av1", crf=60).crf == 60
@@ -456,5 +250,6 @@ def test_long_work_gives_signs_of_life(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", steady(400), picture=bars, gop=400)
     timing, seen = Timing.of(probe(str(path))), []
     span = Span(0, 399 * 1024, 0.0, 39.9, 0, 399)
-    write_clip(Reader(str(path), timing, seen.append), span, 10.0, False, SMART, tmp_path / "clip.mp4")
+    reader = Reader(str(path), timing, 10.0, audio=False, progress=seen.append)
+    write_clip(reader, span, SMART, tmp_path / "clip.mp4")
     assert len(seen) > 2 * 399
