@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from curate import plugins
 from curate.dataset import to_arrow
 from curate.media.container import MediaError
-from curate.media.video import Decode, Frame, Timing
+from curate.media.frame import Frame
+from curate.media.video import Decode, Timing
 from curate.stage import Failure, FrameProbe, ProbeRun, Row, RowStage, Workspace
 from schemas import Table
 
@@ -121,8 +122,9 @@ def analyze(
         MediaError: not one picture could be decoded.
     """
     span = Interval(**interval)
-    decode = Decode(path, Timing.of(source), span.start_pts, span.end_pts, span.lead_pts)
     passes = [_start(name, parameters, source) for name, parameters in probes.items()]
+    vectors = any(each.probe.vectors for each in passes)
+    decode = Decode(path, Timing.of(source), span.start_pts, span.end_pts, span.lead_pts, vectors=vectors)
     end_s = 0.0
     for frame in decode:
         inside = span.start_pts is None or frame.pts >= span.start_pts

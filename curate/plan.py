@@ -6,7 +6,7 @@ Each task is named by its key, a hash of its stage and inputs. Planning is compa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,8 @@ class State:
     """What the planner knows so far: the sources, and which keys hold which table's rows."""
 
     sources: Sequence[Row]
+    tables: Collection[str] = ()
+    """The tables of the recipe."""
     source_keys: dict[str, dict[str, str]] = field(default_factory=dict)
     """By table written per source: the key of each source's part."""
     global_keys: dict[str, list[str]] = field(default_factory=dict)
@@ -93,7 +95,8 @@ def needed_slices(stage: Stage, state: State) -> list[tuple[str, tuple[str, ...]
     """The group digests that must be known before the stage's tasks can be named."""
     if not isinstance(stage, RowStage):
         return []
-    wanted = [(table, stage.reads[table], stage.by) for table in stage.reads if table in state.global_keys]
+    reads = stage.inputs(state.tables).items()
+    wanted = [(table, columns, stage.by) for table, columns in reads if table in state.global_keys]
     return [w for w in wanted if w not in state.slices]
 
 
@@ -165,7 +168,7 @@ def _inputs(stage: Stage, source: Row, state: State) -> tuple[dict[str, Any], di
         return {}, {"decode": decode_key(source_id)}
     where: dict[str, Any] = {}
     digests: dict[str, str] = {}
-    for table, columns in stage.reads.items():
+    for table, columns in stage.inputs(state.tables).items():
         if table == "sources":
             where[table], digests[table] = {}, state.source_digest(source, columns)
         elif table in state.source_keys:
@@ -181,7 +184,7 @@ def table_task(stage: TableStage, state: State, source_parts: Sequence[str]) -> 
     """The one task of a table stage. `source_parts` are the keys of the `sources` table's parts."""
     inputs: dict[str, list[str]] = {}
     digests: dict[str, str] = {}
-    for table, columns in stage.reads.items():
+    for table, columns in stage.inputs(state.tables).items():
         if table == "sources":
             inputs[table] = list(source_parts)
             digests[table] = keys.digest([state.source_digest(s, columns) for s in state.sources])
@@ -196,9 +199,10 @@ def table_task(stage: TableStage, state: State, source_parts: Sequence[str]) -> 
 def group_tasks(stage: RowStage, state: State) -> Iterator[Task]:
     """The tasks of a row stage whose groups are not sources, one per value of its column `by`."""
     stage_key = keys.stage_digest(stage)
-    slices = {table: state.slices[table, columns, stage.by] for table, columns in stage.reads.items()}
+    reads = stage.inputs(state.tables)
+    slices = {table: state.slices[table, columns, stage.by] for table, columns in reads.items()}
     groups = sorted({group for found in slices.values() for group in found})
-    where = {table: {"keys": state.global_keys[table]} for table in stage.reads}
+    where = {table: {"keys": state.global_keys[table]} for table in reads}
     state.global_keys[stage.writes.name] = []
     for group in groups:
         digests = {table: found.get(group, "none") for table, found in slices.items()}

@@ -67,6 +67,11 @@ class Recipe:
         """The stage that writes a table; None for the engine's own."""
         return next((s for s in self.stages if s.writes.name == table), None)
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """All tables that a dataset of this recipe has."""
+        return frozenset((*ENGINE_TABLES, *(stage.writes.name for stage in self.stages)))
+
     def dump(self) -> dict[str, Any]:
         """The recipe as it runs, every default written out, ready for YAML."""
         stages = {s.name: s.model_dump(mode="json") for s in self.stages}
@@ -221,18 +226,23 @@ def _ordered(stages: list[Stage], where: _Where) -> tuple[Stage, ...]:
             owner = f"stage {other.name!r}" if other else "the engine"
             raise RecipeError(f"{at}{stage.name!r} writes the table {stage.writes.name!r}, but so does {owner}")
         writers[stage.writes.name] = stage
+    tables = {*ENGINE_TABLES, *writers}
     for stage in stages:
-        for table in stage.reads:
-            if table not in ENGINE_TABLES and table not in writers:
-                at = where(("stages", stage.name))
+        for table, columns in stage.inputs(tables).items():
+            at = where(("stages", stage.name))
+            if table not in tables:
                 raise RecipeError(
                     f"{at}{stage.name!r} reads the table {table!r}, which no stage here writes{_who(table)}"
                 )
+            names = writers[table].writes.schema.names if table in writers else columns
+            if missing := [column for column in columns if column not in names]:
+                known = plugins.closest(missing[0], names)
+                raise RecipeError(f"{at}{stage.name!r} reads {table}.{missing[0]}, which is no column{known}")
     ordered: list[Stage] = [s for s in stages if isinstance(s, FrameProbe)]
     waiting = [s for s in stages if not isinstance(s, FrameProbe)]
     while waiting:
         written = {*ENGINE_TABLES, *(s.writes.name for s in ordered)}
-        ready = [s for s in waiting if written.issuperset(s.reads)]
+        ready = [s for s in waiting if written.issuperset(s.inputs(tables))]
         if not ready:
             circle = ", ".join(s.name for s in waiting)
             raise RecipeError(f"{where(('stages',))}these stages read each other's tables in a circle: {circle}")

@@ -94,7 +94,7 @@ class _Job:
         self._client: distributed.Client | None = None
         self._text = work.dump(recipe)
         self._tasks = 0
-        self.state = plan.State([])
+        self.state = plan.State([], recipe.tables)
         self.source_parts: list[str] = []
 
     def __enter__(self) -> _Job:
@@ -176,6 +176,7 @@ class _Job:
         """Do what is missing of the segment's stages, then drop the parts that no longer belong to the plan."""
         usable = plan.State(
             [s for s in self.state.sources if not s["failure"]],
+            self.state.tables,
             self.state.source_keys,
             self.state.global_keys,
             self.state.slices,

@@ -84,7 +84,7 @@ class Single:
         tables["sources"] = to_arrow(sources.SOURCES, [self.source])
         for stage in stages:
             header = {"stage": stage.name, "parameters": stage.model_dump(mode="json"), "dataset": self._scratch}
-            inputs = {n: tables[n].select(list(c)) if c else tables[n] for n, c in stage.reads.items()}
+            inputs = {n: tables[n].select(list(c)) if c else tables[n] for n, c in stage.inputs(tables).items()}
             answer, made = self._call("stage", header, inputs)
             for failure in answer["failures"]:
                 raise VideoError(f"{self.path}: {stage.name}: {failure['message']}")

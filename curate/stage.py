@@ -8,7 +8,7 @@ turns whole tables into rows. To add one, subclass a kind and name the class und
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pydantic import BaseModel, ConfigDict
 
-from curate.media.video import Frame
+from curate.media.frame import Frame
 from schemas import Table
 
 Row = dict[str, Any]
@@ -62,6 +62,7 @@ class Stage(BaseModel, ABC):
         writes: its one table.
         reads: tables by name, each with the columns it needs; () is all. A table stage's table counts as changed for
             a source only where these columns changed for it.
+        reads_if_there: the same for tables that it can do without; they are read where the recipe writes them.
         resources: Dask worker resources that a task needs, such as {"GPU": 1}.
     """
 
@@ -71,7 +72,12 @@ class Stage(BaseModel, ABC):
     version: ClassVar[int] = 1
     writes: ClassVar[Table]
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    reads_if_there: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     resources: ClassVar[Mapping[str, float]] = {}
+
+    def inputs(self, there: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """What the stage reads, by table, in a recipe that has the tables `there`."""
+        return {**self.reads, **{t: columns for t, columns in self.reads_if_there.items() if t in there}}
 
 
 class ProbeRun(Protocol):
@@ -83,6 +89,9 @@ class ProbeRun(Protocol):
 
 class FrameProbe(Stage):
     """Sees every frame of the shared decode. A row may depend on its frame and on the `lookback_s` before it."""
+
+    vectors: ClassVar[bool] = False
+    """Whether it looks at `Frame.vectors`. Exporting them costs the decoder 2 to 4 % of its time."""
 
     @property
     def lookback_s(self) -> float:
@@ -105,7 +114,7 @@ class RowStage(Stage):
 
     @abstractmethod
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row | Failure]:
-        """Rows out of the group's rows of each table in `reads`."""
+        """Rows out of the group's rows of each of its `inputs`."""
 
 
 class TableStage(Stage):
@@ -113,4 +122,4 @@ class TableStage(Stage):
 
     @abstractmethod
     def run(self, inputs: Mapping[str, ds.Dataset], work: Workspace) -> Iterator[pa.Table]:
-        """Batches of rows out of the tables in `reads`. Rows of one source (or group) stand together, in order."""
+        """Batches of rows out of its `inputs`. Rows of one source (or group) stand together, in order."""

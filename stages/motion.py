@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from curate.media.frame import Frame
 from curate.media.sampling import Sampler
-from curate.media.video import Frame
 from curate.stage import FrameProbe, ProbeRun, Row, RowStage, Workspace
 from schemas import Table, motion
 

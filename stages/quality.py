@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from curate.media.frame import Frame
 from curate.media.sampling import Sampler
-from curate.media.video import Frame
 from curate.stage import FrameProbe, ProbeRun, Row, RowStage, Workspace
 from schemas import Table, quality
 

@@ -24,11 +24,13 @@ from curate.media.h264 import (
     MalformedError,
     ParameterSets,
     Sps,
+    join,
     nal_type,
     read_record,
     split,
 )
 from curate.media.spans import Span
+from curate.media.verify import digest
 from curate.media.video import Timing, seek
 
 MOST_ENCODED = 0.8
@@ -53,6 +55,8 @@ class Unit:
     pts: int
     idr: bool
     damaged: bool
+    digest: bytes
+    """Of what of it would stand in a clip."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class CopyPlan:
     """The pictures that are copied, in decoding order."""
     keys: frozenset[int]
     """Those of them that are IDR pictures."""
+    digests: dict[int, bytes]
+    """Of each of them as it must stand in the clip."""
     head_lead: int
     """Keyframe from which the pictures before the copied ones are decoded."""
     sets: ParameterSets
@@ -127,6 +133,7 @@ def copy_plan(path: str, timing: Timing, span: Span, max_gop_s: float | None) ->
         pictures,
         [unit.pts for unit in copied],
         frozenset(unit.pts for unit in copied if unit.idr),
+        {unit.pts: unit.digest for unit in copied},
         max(leads, default=span.lead_pts),
         scan.sets,
         _usable(scan.sets),
@@ -147,14 +154,14 @@ def source_packets(path: str, timing: Timing, lead_pts: int) -> Iterator[av.Pack
                 yield packet
 
 
-def copied_nals(packet: av.Packet, length_size: int | None) -> list[bytes]:
-    """What of a packet goes into the clip: its slices, and the messages about them.
+def copied_nals(data: bytes, length_size: int | None) -> list[bytes]:
+    """What of a packet's data goes into the clip: its slices, and the messages about them.
 
     Raises:
         MalformedError: it holds something that cannot be copied.
     """
     kept = []
-    for nal in split(bytes(packet), length_size):
+    for nal in split(data, length_size):
         kind = nal_type(nal)
         if kind in (SLICE, IDR_SLICE, SEI):
             kept.append(nal)
@@ -184,8 +191,7 @@ class _Scan:
                     raise CannotCopyError("the source's packets have no timestamps")
                 if packet.has_sidedata("new_extradata"):
                     raise CannotCopyError("the source's parameter sets change on the way")
-                idr = self._idr(packet, packet.pts in inside)
-                self.units.append(Unit(packet.pts, idr, packet.is_corrupt or packet.is_discard))
+                self.units.append(self._unit(packet, packet.pts in inside))
                 beyond += packet.pts >= self.span.end_pts
                 if beyond > MOST_REORDERED:
                     return
@@ -200,12 +206,13 @@ class _Scan:
         nals, self.length_size = read_record(context.extradata or b"")
         self._add(nals)
 
-    def _idr(self, packet: av.Packet, inside: bool) -> bool:
-        nals = copied_nals(packet, self.length_size) if inside else split(bytes(packet), self.length_size)
-        idr = any(nal_type(nal) == IDR_SLICE for nal in nals)
+    def _unit(self, packet: av.Packet, inside: bool) -> Unit:
+        data, nals = bytes(packet), []
         if inside:
-            self._add(nal for nal in split(bytes(packet), self.length_size) if nal_type(nal) in (SPS, PPS))
-        return idr
+            nals = copied_nals(data, self.length_size)
+            self._add(nal for nal in split(data, self.length_size) if nal_type(nal) in (SPS, PPS))
+        idr = any(nal_type(nal) == IDR_SLICE for nal in nals or split(data, self.length_size))
+        return Unit(packet.pts or 0, idr, packet.is_corrupt or packet.is_discard, digest(join(nals)))
 
     def _add(self, nals: Iterable[bytes]) -> None:
         if not self.sets.add_all(nals):

@@ -8,7 +8,8 @@ from fractions import Fraction
 from functools import cached_property
 
 from curate.media.container import film_stream, open_media
-from curate.media.video import Decode, Frame, Timing
+from curate.media.frame import Frame
+from curate.media.video import Decode, Timing
 
 
 @dataclass(frozen=True)

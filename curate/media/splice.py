@@ -20,10 +20,10 @@ from curate.media.container import film_stream, open_media
 from curate.media.copy_plan import PROFILES, CannotCopyError, CopyPlan, copied_nals, source_packets
 from curate.media.encode import MP4
 from curate.media.encoder import Encoding, set_up
+from curate.media.frame import Frame
 from curate.media.h264 import IDR_SLICE, SLICE, join, nal_type, read_record, split
 from curate.media.spans import Reader, Span
 from curate.media.verify import PAST_SEAM, Intended, Proof, checksum, pixels
-from curate.media.video import Frame
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,15 @@ def splice_clip(reader: Reader, span: Span, plan: CopyPlan, how: Encoding, out: 
     """
     ends = _Ends(reader, plan, how)
     head = ends.encode(reader.between(span.start_pts, plan.copy_start, plan.head_lead), plan.head)
-    ends.prove(reader.between(plan.copy_start, plan.copy_start + 1, plan.copy_start), [plan.copy_start])
-    last = sorted(pts for pts in plan.copied if pts >= plan.tail_lead)[-PAST_SEAM:]
-    closing = reader.between(last[0], span.end_pts, plan.tail_lead)
-    ends.prove(closing, last)
-    tail = ends.encode(closing, plan.tail)
+    # That the source shows a picture at the time of each packet is not to be taken for granted: in AVI it need not.
+    opening = sorted(plan.copied)[:PAST_SEAM]
+    ends.prove(reader.between(plan.copy_start, opening[-1] + 1, plan.copy_start), opening)
+    tail: list[_Coded] = []
+    if plan.tail:
+        last = sorted(pts for pts in plan.copied if pts >= plan.tail_lead)[-PAST_SEAM:]
+        closing = reader.between(last[0], span.end_pts, plan.tail_lead)
+        ends.prove(closing, last)
+        tail = ends.encode(closing, plan.tail)
     clock = _Clock(plan.pictures, [*(c.pts for c in head), *plan.copied, *(c.pts for c in tail)], span.end_pts)
     timing = reader.timing
     with av.open(str(out), "w", format="mp4", container_options=MP4) as box:
@@ -64,9 +68,9 @@ def splice_clip(reader: Reader, span: Span, plan: CopyPlan, how: Encoding, out: 
         audio_s = sound.finish() if sound else None
     times = [pts - span.start_pts for pts in plan.pictures]
     seams = [plan.pictures.index(part[0]) for part in (plan.copied if head else [], plan.tail) if part]
-    return Intended(
-        times, timing.base, seams, ends.proofs, plan.sps.width, plan.sps.height, len(head) + len(tail), audio_s
-    )
+    copied = {pts - span.start_pts: found for pts, found in plan.digests.items()}
+    encoded = len(head) + len(tail)
+    return Intended(times, timing.base, seams, ends.proofs, plan.sps.width, plan.sps.height, encoded, audio_s, copied)
 
 
 def _copies(reader: Reader, plan: CopyPlan) -> Iterator[_Coded]:
@@ -77,7 +81,7 @@ def _copies(reader: Reader, plan: CopyPlan) -> Iterator[_Coded]:
             continue
         if packet.pts != plan.copied[done]:
             break
-        yield _Coded(packet.pts, join(copied_nals(packet, plan.length_size)), packet.pts in plan.keys)
+        yield _Coded(packet.pts, join(copied_nals(bytes(packet), plan.length_size)), packet.pts in plan.keys)
         done += 1
         if done == len(plan.copied):
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -48,6 +48,8 @@ class Intended:
     encoded: int
     """Pictures that were encoded anew."""
     audio_s: float | None
+    copied: dict[int, bytes] = field(default_factory=dict)
+    """Digests of the packets that were copied, by time."""
 
 
 def pixels(picture: av.VideoFrame) -> np.ndarray:
@@ -64,9 +66,10 @@ def checksum(picture: av.VideoFrame) -> str:
 def verify(out: Path, intended: Intended, least_psnr: float, progress: Callable[[], None]) -> None:
     """Hold a clip's file against what it is meant to be.
 
-    All of its packets are read. Decoded are its beginning up to a little past the first seam, and its end from the
-    last keyframe before the last seam on: what lies between are whole GOPs as one encoder made them. So is the
-    beginning of the latter, of which only what other pictures refer to is decoded.
+    All of its packets are read, and those that were copied must be the source's to the byte. Decoded are its beginning
+    up to a little past the first seam, and its end from the last keyframe before the last seam on: what lies between
+    are whole GOPs as one encoder made them. So is the beginning of the latter, of which only what other pictures refer
+    to is decoded.
 
     Args:
         least_psnr: in dB, of luma, for pictures that need not be exact.
@@ -75,11 +78,14 @@ def verify(out: Path, intended: Intended, least_psnr: float, progress: Callable[
     Raises:
         VerificationError: it is something else.
     """
-    base, times, keys = _packets(out)
+    base, times, keys, digests = _packets(out)
     if [time * base for time in times] != [time * intended.base for time in intended.times]:
         raise VerificationError(
             f"the file has {len(times)} pictures, not the {len(intended.times)} due, or other times"
         )
+    due = [intended.copied.get(time) for time in intended.times]
+    if any(wanted and wanted != found for wanted, found in zip(due, digests, strict=True)):
+        raise VerificationError("a packet that was copied is not the source's to the byte")
     proofs = {proof.number: proof for proof in intended.proofs}
     for window in _windows(len(times), keys, intended.seams):
         _look(out, Timing(base, times[0]), times, window, progress, proofs, least_psnr)
@@ -87,16 +93,22 @@ def verify(out: Path, intended: Intended, least_psnr: float, progress: Callable[
         raise VerificationError(f"pictures {sorted(proofs)} were not looked at")
 
 
-def _packets(out: Path) -> tuple[Fraction, list[int], list[int]]:
-    """(time base, timestamps in presentation order, places of the keyframes among them)."""
+def digest(data: bytes) -> bytes:
+    """Of a packet's bytes."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _packets(out: Path) -> tuple[Fraction, list[int], list[int], list[bytes]]:
+    """(time base, timestamps in presentation order, places of the keyframes among them, digests of all)."""
     with open_media(str(out)) as container:
         stream = container.streams.video[0]
-        read = [packet for packet in container.demux(stream) if packet.size]
+        read = [(p.pts, p.is_keyframe, digest(bytes(p))) for p in container.demux(stream) if p.size]
         base = stream.time_base
-    packets = sorted((packet.pts, packet.is_keyframe) for packet in read if packet.pts is not None)
+    packets = sorted((pts, key, found) for pts, key, found in read if pts is not None)
     if not packets or len(packets) < len(read) or base is None:
         raise VerificationError("the file has pictures without a time, or none")
-    return base, [pts for pts, _ in packets], [n for n, (_, key) in enumerate(packets) if key]
+    times, keys, digests = zip(*packets, strict=True)
+    return base, list(times), [n for n, key in enumerate(keys) if key], list(digests)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ def row_step(context: Context, step: Task, source: Row, made: Tables, receipt: R
     stage = context.stage(step["stage"])
     assert isinstance(stage, RowStage)  # noqa: S101 - for the type checker; the planner sends no other kind
     started = time.monotonic()
-    inputs = {name: _input(context, stage, name, step["inputs"][name], source, made) for name in stage.reads}
+    reads = stage.inputs(context.recipe.tables)
+    inputs = {n: _input(context, stage, n, list(c), step["inputs"][n], source, made) for n, c in reads.items()}
     try:
         rows, failures = _run(context, stage, inputs, source)
     except Exception as error:
@@ -51,9 +52,10 @@ def _run(context: Context, stage: RowStage, inputs: Tables, source: Row) -> tupl
     return tables["rows"], answer["failures"]
 
 
-def _input(context: Context, stage: RowStage, name: str, where: Any, source: Row, made: Tables) -> pa.Table:
+def _input(
+    context: Context, stage: RowStage, name: str, columns: list[str], where: Any, source: Row, made: Tables
+) -> pa.Table:
     """The rows of one input table that belong to the group, in the columns that the stage asked for."""
-    columns = list(stage.reads[name])
     table = context.table(name)
     if name == "sources":
         rows = to_arrow(table, [source])

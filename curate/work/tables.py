@@ -23,7 +23,8 @@ def table(context: Context, task: Task) -> Receipt:
     stage = context.stage(task["stage"])
     assert isinstance(stage, TableStage)  # noqa: S101 - for the type checker; the planner sends no other kind
     started = time.monotonic()
-    inputs = {name: context.dataset.scan(context.table(name), task["inputs"][name]) for name in stage.reads}
+    reads = stage.inputs(context.recipe.tables)
+    inputs = {name: context.dataset.scan(context.table(name), task["inputs"][name]) for name in reads}
     count = 0
 
     def counted(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -11,7 +11,8 @@ from itertools import islice
 import numpy as np
 
 from curate.media.audio import samples
-from curate.media.video import Decode, Frame, Timing
+from curate.media.frame import Frame
+from curate.media.video import Decode, Timing
 from curate.stage import Row, Workspace
 from stages.cuts import sound, transnet
 from stages.cuts.cascade import GROUPS, Candidate, calibrated

@@ -14,8 +14,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
+from curate.media.frame import Frame
 from curate.media.sampling import Sampler
-from curate.media.video import Frame
 from curate.stage import FrameProbe, ProbeRun, Row
 from schemas import Table, signals
 from schemas.signals import BETWEEN, CELLS, DISTANCES, SPLIT

@@ -138,10 +138,16 @@ def arrays(table: pa.Table) -> dict[str, np.ndarray]:
     for name in LISTS:
         found[name] = pc.list_flatten(table.column(name)).to_numpy().reshape(len(table), -1)
     for name in GRIDS:
-        found[name] = np.frombuffer(
-            b"".join(cells or b"" for cells in table.column(name).to_pylist()), np.uint8
-        ).reshape(len(table), -1)
+        found[name] = np.concatenate([_cells(chunk) for chunk in table.column(name).chunks])
     return found
+
+
+def _cells(chunk: pa.Array) -> np.ndarray:
+    """A chunk of binaries of one length as (rows, bytes), without a Python object for each."""
+    width, first = chunk.type.byte_width, chunk.offset
+    data = chunk.buffers()[1]
+    assert data is not None  # noqa: S101 - for the type checker; only a column of nulls has none
+    return np.frombuffer(memoryview(data), np.uint8).reshape(-1, width)[first : first + len(chunk)]
 
 
 def _row(candidate: Candidate, signals: Mapping[str, np.ndarray]) -> Row:

@@ -19,7 +19,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "raw": (numbered("a.h264", b_frames=2), "no timestamps"),
     "reordered_avi": (
         numbered("a.avi", b_frames=2),
-        "not decode to a picture for each",
+        "not the source's to the bit",
     ),  # its times are decoding times
     "rotated": (numbered("a.mp4", rotation=90), "turned"),
     "ten_bit": (numbered("a.mp4", pix_fmt="yuv420p10le"), "8-bit 4:2:0"),
@@ -107,6 +107,7 @@ def test_lost_and_spoilt_pictures_are_found(tmp_path: Path, monkeypatch: pytest.
 
     assert "not the 82 due" in (spoilt(_without_a_packet) or "")
     assert spoilt(lambda p: [*p[:-1], replace(p[-1], data=p[30].data)])
+    assert "to the byte" in (spoilt(lambda p: [*p[:30], replace(p[30], data=p[29].data), *p[31:]]) or "")
     assert spoilt(lambda p: [replace(p[0], data=p[25].data), *p[1:]])
     assert spoilt(lambda p: [*p[:-3], replace(p[-3], data=p[-3].data[:20]), *p[-2:]])
 
