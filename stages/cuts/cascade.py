@@ -6,6 +6,7 @@ the evidence against the take that they lie in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,6 +74,10 @@ def _candidate(probabilities: np.ndarray, first: int, end: int) -> Candidate:
     return Candidate(first, max(first + 1, end - 1), kind, probability)
 
 
+Evidence = Mapping[str, float | None]
+"""By how much each witness raises the log odds of a candidate; None where it has nothing to say."""
+
+
 def logit(probability: float | None) -> float:
     """Log odds, no further from even than 1 in 1000."""
     kept = min(max(probability or 0.0, 1e-3), 1 - 1e-3)
@@ -80,22 +85,23 @@ def logit(probability: float | None) -> float:
 
 
 def calibrated(
-    candidate: Candidate, calibration: np.ndarray, network: float | None = None, sound: float | None = None
+    candidate: Candidate, calibration: np.ndarray, network: float | None = None, others: Evidence | None = None
 ) -> Candidate:
     """The candidate with the probability that such a one turned out to have on takes that no fit had seen.
 
     Args:
         calibration: (groups, 5), as it comes with the classifier.
         network: TransNetV2's probability near it, where it was asked.
-        sound: by how much the sound raises the log odds; None where nobody listened.
+        others: further witnesses.
     """
     group = next(n for n, kinds in enumerate(GROUPS) if candidate.kind in kinds)
     slope, offset, own, theirs, both = calibration[group]
     if network is None:
         odds = slope * logit(candidate.probability) + offset
         return replace(candidate, probability=float(1 / (1 + np.exp(-odds))), score=candidate.probability)
-    odds = own * logit(candidate.probability) + theirs * logit(network) + both + (sound or 0.0)
-    who = "classifier, transnetv2" + ("" if sound is None else ", sound")
+    told = {name: raised for name, raised in (others or {}).items() if raised is not None}
+    odds = own * logit(candidate.probability) + theirs * logit(network) + both + sum(told.values())
+    who = ", ".join(("classifier", "transnetv2", *told))
     return replace(candidate, probability=float(1 / (1 + np.exp(-odds))), score=candidate.probability, detector=who)
 
 

@@ -6,7 +6,7 @@ fitted on films with known transitions (`tests/benchmarks/cutfit`), which anyone
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -57,20 +57,20 @@ class Classifier:
         except (KeyError, ValueError, OSError, EOFError) as error:
             raise WeightsError(f"{source}: no weights of the cut classifier ({error}); fit them again") from None
 
-    def probabilities(self, signals: Mapping[str, np.ndarray]) -> np.ndarray:
+    def probabilities(self, frames: int, signals: Callable[[int, int], Mapping[str, np.ndarray]]) -> np.ndarray:
         """How likely each frame belongs to each kind of transition.
 
         Args:
-            signals: columns of `signals`, as for `evidence.channels`.
+            frames: how many there are.
+            signals: gives the columns of `signals` from a frame up to another, as for `evidence.channels`.
 
         Returns:
             (frames, kinds) float32, each row summing to 1.
         """
-        frames = len(signals["luma"])
         parts = []
         for start in range(0, frames, CHUNK):
             first, end = max(0, start - REACH), min(frames, start + CHUNK + REACH)
-            seen = self.of_channels(channels({name: values[first:end] for name, values in signals.items()}))
+            seen = self.of_channels(channels(signals(first, end)))
             parts.append(seen[start - first : start - first + CHUNK])
         return np.concatenate(parts) if parts else np.empty((0, len(KINDS)), np.float32)
 

@@ -14,8 +14,9 @@ from curate.media.audio import samples
 from curate.media.frame import Frame
 from curate.media.video import Decode, Timing
 from curate.stage import Row, Workspace
-from stages.cuts import sound, transnet
-from stages.cuts.cascade import GROUPS, Candidate, calibrated
+from stages.cuts import codec, sound, transnet
+from stages.cuts.cascade import GROUPS, Candidate, Evidence, calibrated
+from stages.cuts.codec import Coded
 from stages.cuts.embedding import distance
 
 CONTEXT = 20
@@ -57,8 +58,8 @@ class SecondOpinion:
             asked.append(candidate)
             self.share = shown / len(self._pts)
         if asked:
-            answers = self._answers(sorted(asked, key=lambda c: c.start))
-            alone |= {candidate: calibrated(candidate, calibration, *answer) for candidate, *answer in answers}
+            for candidate, network, others in self._answers(sorted(asked, key=lambda c: c.start)):
+                alone[candidate] = calibrated(candidate, calibration, network, others)
         return list(alone.values())
 
     def everywhere(self) -> list[Candidate]:
@@ -81,14 +82,35 @@ class SecondOpinion:
                     found_apart[candidate] = distance(model, pictures[0], pictures[-1])
         return found_apart
 
-    def _answers(self, doubtful: Sequence[Candidate]) -> Iterator[tuple[Candidate, float, float | None]]:
+    def _answers(self, doubtful: Sequence[Candidate]) -> Iterator[tuple[Candidate, float, Evidence]]:
+        """For each candidate the network's probability, and what other witnesses add to its log odds."""
         with self._work.source(self._source["path"]) as path:
-            for candidate in doubtful:
-                first = max(0, candidate.start - CONTEXT)
-                end = min(len(self._pts), candidate.end + CONTEXT + 1, first + transnet.WINDOW)
-                seen = transnet.judged(self._frames(path, first, end))
+            firsts = [max(0, candidate.start - CONTEXT) for candidate in doubtful]
+            spans, coded = [], []
+            for candidate, first in zip(doubtful, firsts, strict=True):
+                pictures, found = self._shown(path, candidate, first)
+                spans.append(pictures)
+                coded.append(found)
+            answers = transnet.judged(spans)
+            for candidate, first, seen, said in zip(doubtful, firsts, answers, coded, strict=True):
                 near = seen[max(0, candidate.start - NEAR - first) : candidate.end + NEAR + 1 - first]
-                yield candidate, float(near.max(initial=0)), self._heard(path, candidate)
+                yield candidate, float(near.max(initial=0)), {"sound": self._heard(path, candidate), "codec": said}
+
+    def _shown(self, path: str, candidate: Candidate, first: int) -> tuple[np.ndarray, float | None]:
+        """A candidate with what surrounds it, from frame `first` on, as the network sees it; and of a jump, what its
+        coding adds to the log odds."""
+        end = min(len(self._pts), candidate.end + CONTEXT + 1, first + transnet.WINDOW)
+        jump = candidate.kind == "jump"
+        coded: list[Coded | None] = []
+
+        def noted() -> Iterator[Frame]:
+            for frame in self._frames(path, first, end, vectors=jump):
+                if jump:
+                    coded.append(Coded.of(frame))
+                yield frame
+
+        pictures = transnet.pictures(noted())
+        return pictures, codec.log_odds(coded, candidate.start - first) if jump else None
 
     def _heard(self, path: str, candidate: Candidate) -> float | None:
         """What the sound adds to the log odds of a jump cut; other transitions show well enough."""
@@ -100,11 +122,11 @@ class SecondOpinion:
         heard = np.concatenate([np.empty(0, np.float32), *(block[0] for block in blocks)])
         return sound.log_odds(heard) if len(heard) == round(2 * sound.AROUND_S * sound.RATE) else None
 
-    def _frames(self, path: str, first: int, end: int) -> Iterator[Frame]:
+    def _frames(self, path: str, first: int, end: int, vectors: bool = False) -> Iterator[Frame]:
         start_pts = int(self._pts[first])
         # From the nearest split on: what an open GOP gets wrong there lies before the frames that are shown.
         lead = max(pts for pts in self._source["split_pts"] if pts <= start_pts)
-        decode = Decode(path, Timing.of(self._source), start_pts, lead_pts=lead, wanted_pts=start_pts)
+        decode = Decode(path, Timing.of(self._source), start_pts, None, lead, wanted_pts=start_pts, vectors=vectors)
         inside = (frame for frame in self._told(decode) if frame.pts >= start_pts)
         return islice(inside, end - first)
 

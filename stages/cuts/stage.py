@@ -19,18 +19,9 @@ from stages.cuts.second_opinion import SecondOpinion
 
 LISTS = ("diff", "blend", "step", "split")
 GRIDS = ("displaced", "unexplained")
-NUMBERS = (
-    "t_s",
-    "pts",
-    "luma",
-    "contrast",
-    "delta_hue",
-    "delta_sat",
-    "delta_lum",
-    "delta_2s",
-    "moved",
-    "errors_before",
-)
+WHOLE = ("t_s", "pts", "errors_before", "delta_hue", "delta_sat", "delta_lum", "delta_2s", "diff")
+"""Columns that are held for a whole source; the others, four fifths of the bytes, for a chunk of frames at a time."""
+COLUMNS = (*WHOLE, "luma", "contrast", "moved", *LISTS[1:], *GRIDS)
 THRESHOLDS = {"cascade": 0.4, "transnetv2": 0.5, "content": 27.0, "adaptive": 3.0}
 """By default: two to three, for a cut in a take costs more than a take in two; of the others their authors'."""
 
@@ -39,10 +30,10 @@ class Cuts(RowStage):
     """Decides where shots end. Lost packets are boundaries too: what lay there is unknown."""
 
     name: ClassVar[str] = "cuts"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     writes: ClassVar[Table] = boundaries.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "signals": ("source_id", *NUMBERS, *LISTS, *GRIDS),
+        "signals": ("source_id", *COLUMNS),
         "sources": ("path", "rotation", "time_base_num", "time_base_den", "start_pts", "split_pts", "audio_codec"),
     }
     opens_media: ClassVar[bool] = True
@@ -74,12 +65,13 @@ class Cuts(RowStage):
     """`cascade` only: an .npz of weights fitted on footage of your own; the bundled ones by default."""
 
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row]:
-        signals = arrays(inputs["signals"])
+        seen = inputs["signals"]
+        signals = arrays(seen.select(WHOLE))
         frames = len(signals["t_s"])
         if not frames:
             return
         network = SecondOpinion(inputs["sources"].to_pylist()[0], signals["pts"], work)
-        found = self._found(signals, network)
+        found = self._found(seen, signals, network)
         lost = np.flatnonzero(signals["errors_before"] > 0)
         found += [Candidate(int(at), int(at), "gap", None, "decoder") for at in lost if at > 0]
         found.sort(key=lambda c: (c.start, c.end))
@@ -90,7 +82,7 @@ class Cuts(RowStage):
                 if apart <= self.stitch_distance:
                     why = f"embeddings of both sides lie {apart:.2f} apart"
                     verdicts[candidate] = {"accepted": False, "why": why, "probability": None}  # nobody knows it
-        source_id = inputs["signals"].column("source_id")[0].as_py()
+        source_id = seen.column("source_id")[0].as_py()
         for candidate, verdict in verdicts.items():
             yield {"source_id": source_id, **_row(candidate, signals), **verdict}
         end = Candidate(frames, frames, "end", None, self._looked(network.share))
@@ -109,7 +101,7 @@ class Cuts(RowStage):
     def _threshold(self) -> float:
         return self.threshold or THRESHOLDS[self.detector]
 
-    def _found(self, signals: Mapping[str, np.ndarray], network: SecondOpinion) -> list[Candidate]:
+    def _found(self, seen: pa.Table, signals: Mapping[str, np.ndarray], network: SecondOpinion) -> list[Candidate]:
         if self.detector == "content" and self.sample_s:
             return detectors.sampled_content(signals, self._threshold)
         if self.detector == "content":
@@ -119,7 +111,7 @@ class Cuts(RowStage):
         if self.detector == "transnetv2":
             return network.everywhere()
         classifier = Classifier.load(self.weights) if self.weights else bundled()
-        found = candidates(classifier.probabilities(signals))
+        found = candidates(classifier.probabilities(len(seen), lambda a, b: arrays(seen.slice(a, b - a))))
         return network.about(found, classifier.calibration, self.unsure, self.most_asked)
 
     def _verdict(self, candidate: Candidate, diff: np.ndarray) -> Row:
@@ -133,12 +125,16 @@ class Cuts(RowStage):
 
 
 def arrays(table: pa.Table) -> dict[str, np.ndarray]:
-    """Columns as arrays, frames first."""
-    found = {name: table.column(name).to_numpy() for name in NUMBERS}
-    for name in LISTS:
-        found[name] = pc.list_flatten(table.column(name)).to_numpy().reshape(len(table), -1)
-    for name in GRIDS:
-        found[name] = np.concatenate([_cells(chunk) for chunk in table.column(name).chunks])
+    """The columns of `signals` that a table has as arrays, frames first."""
+    found = {}
+    for name in set(table.column_names) & set(COLUMNS):
+        column = table.column(name)
+        if name in LISTS:
+            found[name] = pc.list_flatten(column).to_numpy().reshape(len(table), -1)
+        elif name in GRIDS:
+            found[name] = np.concatenate([_cells(chunk) for chunk in column.chunks])
+        else:
+            found[name] = column.to_numpy()
     return found
 
 

