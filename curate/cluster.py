@@ -54,6 +54,9 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[distributed.
     # Dask counts a death against every task that waited on the worker.
     settings = {
         "distributed.scheduler.allowed-failures": 0,
+        # Dask looks into every process fifty to a hundred times a second; what our tasks cost, their receipts say.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "500ms",
         "distributed.admin.log-format": "%(levelname)s %(message)s",
     }
     with (
