@@ -95,12 +95,13 @@ def _kind(pairs: Pairs, n: int, path: Path, limits: Limits) -> str | None:
     if np.isnan(pairs["camera_x_w_s"][n]):
         return None
     near = slice(max(0, n - 1), n + 2)
-    with np.errstate(invalid="ignore"):
-        x, y = np.nanmean(pairs["camera_x_w_s"][near]), np.nanmean(pairs["camera_y_w_s"][near])
+    x, y = np.nanmean(pairs["camera_x_w_s"][near]), np.nanmean(pairs["camera_y_w_s"][near])
+    # The mean over three pairs takes a shake out; the pair's own tells when a pan begins and ends.
+    own = float(np.hypot(pairs["camera_x_w_s"][n], pairs["camera_y_w_s"][n]))
     shake = path.rms(pairs["t_s"][n] - STEADY_S, pairs["t_s"][n] + STEADY_S / 2)
     zoom, roll = pairs["camera_zoom_s"][n], pairs["camera_roll_s"][n]
     amounts = {
-        "shift": (float(np.hypot(x, y)), limits.shift_w_s),
+        "shift": (min(own, float(np.hypot(x, y))), limits.shift_w_s),
         "zoom": (abs(zoom) / 2, limits.zoom_s / 2),
         "roll": (abs(roll) / 2, limits.roll_s / 2),
         "shake": (shake if shake == shake else 0.0, limits.shake_w_s),

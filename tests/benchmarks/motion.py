@@ -44,7 +44,7 @@ from stages.motion.vectors import Vectors
 
 SECONDS = 4.0
 TURNS = (("pan right", 0.1), ("static", 0.0), ("zoom in", 0.12), ("tilt up", 0.05), ("handheld shake", 0.12))
-TURN_S = 3.0
+TURN_S = 1.9
 SOURCE = "0" * 32
 
 
