@@ -25,6 +25,9 @@ CAMERA = {
     "tilt down": "The camera tilts down",
     "zoom in": "The camera moves or zooms in",
     "zoom out": "The camera moves or zooms out",
+    "roll": "The camera rolls about its axis",
+    "tracking": "The camera follows what is in the middle of the picture",
+    "handheld shake": "The camera is shaken as if held by hand",
     "moving": "The camera moves about",
 }
 

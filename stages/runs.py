@@ -1,4 +1,4 @@
-"""Runs of frames for which something holds: what cuts and takes both look for."""
+"""Runs of frames or samples for which something holds: what cuts, takes and motion look for."""
 
 from __future__ import annotations
 

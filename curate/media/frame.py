@@ -70,6 +70,11 @@ class Frame:
         """Clockwise degrees that make the coded picture upright: 0, 90, 180 or 270."""
         return self._rotation
 
+    @property
+    def kind(self) -> str:
+        """I, P or B as coded (or one of FFmpeg's rarer names): what a picture may refer to."""
+        return av.video.frame.PictureType(self._picture.pict_type).name
+
     @cached_property
     def vectors(self) -> np.ndarray | None:
         """The codec's motion vectors, in the coded picture's own pixels: a structured array with the fields of FFmpeg's

@@ -18,11 +18,11 @@ from curate.stage import Row
 from schemas import motion, quality, signals
 from tests.curate.films import film, steady
 
-PROBES: dict[str, Row] = {"signals": {}, "flow": {}, "picture": {}}
+PROBES: dict[str, Row] = {"signals": {}, "flow": {}, "vectors": {}, "picture": {}}
 TICK_90K = Fraction(1, 90000)
 COPY_TS = {"mpegts_copyts": "1"}
 KEEP_NEGATIVE = {"avoid_negative_ts": "disabled"}
-TABLES = (signals.TABLE, motion.SERIES, quality.SERIES)
+TABLES = (signals.TABLE, motion.SERIES, motion.VECTORS, quality.SERIES)
 
 
 def source_of(path: Path) -> Row:

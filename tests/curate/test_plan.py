@@ -4,7 +4,7 @@ import pytest
 
 from curate import plan, recipe
 from curate.plan import Segment, State
-from stages.motion import Flow
+from stages.motion.flow import Flow
 
 HOUR = 3600
 
