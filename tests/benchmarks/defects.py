@@ -254,7 +254,7 @@ def screen(film: Film, strength: float, rng: np.random.Generator) -> Film:
 
 
 def watermark(film: Film, strength: float, rng: np.random.Generator) -> Film:
-    """A still logo, a ring and a word, in a corner; `strength` is its opacity, its width 12 to 22 % of the picture's."""
+    """A still logo, a ring and a word, in a corner: `strength` opaque, 12 to 22 % of the width long."""
     height, width = film.pictures[0].shape[:2]
     long = max(80, round(width * rng.uniform(0.12, 0.22)))
     tall = max(14, long // 4)
