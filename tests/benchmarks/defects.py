@@ -340,13 +340,13 @@ DEFECTS: dict[str, Defect] = {
     "watermark": Defect(watermark, "opacity", (0.4, 0.8), (0.35, 0.6, 0.9)),
     "subtitles": Defect(subtitles, "of the short side", (0.06, 0.09), (0.05, 0.07, 0.1)),
     "over-exposure": Defect(over_exposed, "of the area", (0.3, 0.5), (0.25, 0.4, 0.6)),
-    "under-exposure": Defect(under_exposed, "of the area", (0.3, 0.5), (0.25, 0.4, 0.6)),
-    "motion blur": Defect(motion_blur, "px of 640", (9, 15), (8, 12, 20)),
-    "noise": Defect(noise, "grey levels", (8, 14), (7, 11, 18)),
-    "blurred sides": Defect(blurred_sides, "of the width each", (0.2, 0.3), (0.17, 0.25, 0.33)),
-    "upscaled": Defect(upscaled, "of the size", (0.5, 0.35), (0.5, 0.4, 0.3)),
-    "interlaced": Defect(interlaced, "of the pictures", (0.6, 1.0), (0.5, 0.8, 1.0)),
-    "screen recording": Defect(screen, "of the width", (0.4, 0.7), (0.35, 0.5, 0.65)),
+    "under-exposure": Defect(under_exposed, "of the area", (0.4,), (0.25, 0.5)),
+    "motion blur": Defect(motion_blur, "px of 640", (12,), (10, 18)),
+    "noise": Defect(noise, "grey levels", (10,), (8, 16)),
+    "blurred sides": Defect(blurred_sides, "of the width each", (0.25,), (0.18, 0.33)),
+    "upscaled": Defect(upscaled, "of the size", (0.45,), (0.5, 0.35)),
+    "interlaced": Defect(interlaced, "of the pictures", (0.8,), (0.6, 1.0)),
+    "screen recording": Defect(screen, "of the width", (0.5,), (0.4, 0.65)),
 }
 
 
