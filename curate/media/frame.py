@@ -95,6 +95,11 @@ class Frame:
         return _pixels(picture)
 
     @property
+    def coded_luma(self) -> np.ndarray:
+        """Luma at full size as coded, neither turned upright nor stretched to full range: (rows, columns) uint8."""
+        return self._planes[0]
+
+    @property
     def _limited(self) -> bool:
         return self._picture.color_range != _FULL_RANGE and not self._picture.format.name.startswith("yuvj")
 

@@ -1,0 +1,103 @@
+"""What only the row of pictures shows: flicker, repeated pictures, a picture that stands."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from curate.stage import Row
+from stages.runs import runs
+
+FLICKER_HZ = 2.5
+"""Light that swings slower than this is what happens in the scene, 1/s."""
+FLICKER_LEAST = 12
+"""Frames from which on flicker can be told."""
+FROZEN, FROZEN_PART, FROZEN_MOST = 0.02, 0.05, 0.15
+"""Mean colour difference (0 to 255) up to which a picture stands, as for the stills of `takes`; where the clip moves
+more, this part of what it moves by, for the codec still refines the picture; and never more than the last, the noise of
+a camera on a tripod."""
+FREEZE_S = 0.3
+"""A picture that stands longer is frozen, not repeated, seconds."""
+REPEATED = 0.2
+"""A repeated picture differs from the one before by less than this share of what its neighbours differ by."""
+NEIGHBOURS_S = 0.4
+"""How far its neighbours reach to either side, seconds: a period of one repeat in twelve at 30 pictures a second."""
+MOVES = 0.25
+"""Neighbours that differ by less, 0 to 255, move too little for a repeat to be told from a still."""
+REFRESHED = 1
+"""Pictures in a row that may differ within a frozen stretch: a key frame renews the codec's noise."""
+FEW, AGREES, LONGEST_PERIOD = 0.05, 0.85, 12
+"""Share of repeats from which on a pattern is sought; share of frames, and
+of repeats, that must do as those one period before; longest
+period, frames."""
+MOVING_LEAST = 24
+"""Pictures of a clip that must move for repeats to be counted."""
+
+
+def flicker(luma: np.ndarray, fps: float) -> Row:
+    """How far the light swings quicker than the scene, as a share of itself, and how often a second.
+
+    The median of the distance from the running mean: a flash or two in a clip leave it as it is, and so does a scene
+    that slowly brightens.
+
+    Args:
+        luma: mean luma of every frame.
+    """
+    if len(luma) < FLICKER_LEAST or luma.mean() < 1:
+        return {}
+    width = min(len(luma), max(3, round(fps / FLICKER_HZ) | 1))
+    padded = np.pad(luma, width // 2, mode="reflect")
+    swing = luma - np.convolve(padded, np.ones(width) / width, "valid")[: len(luma)]
+    turns = np.count_nonzero(np.diff(np.signbit(swing)))
+    return {
+        "flicker": float(np.median(np.abs(swing)) / luma.mean()),
+        "flicker_hz": float(turns / 2 / (len(luma) / fps)),
+    }
+
+
+def repeats(change: np.ndarray, fps: float) -> Row:
+    """Which pictures show nothing new while the scene moves, and the rate of those that do.
+
+    Args:
+        change: mean colour difference of each frame to the one before, without the first of the clip.
+    """
+    reach = max(3, round(NEIGHBOURS_S * fps))
+    if len(change) < 2 * reach:
+        return {}
+    padded = np.pad(change, reach, mode="reflect")
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    usual = np.percentile(around, 80, axis=1)
+    moving = usual >= MOVES
+    for start, end in _standing(change):
+        if end - start > FREEZE_S * fps:
+            moving[start:end] = False
+    if moving.sum() < MOVING_LEAST:
+        return {}
+    repeated = (change < REPEATED * usual)[moving]
+    share = float(repeated.mean())
+    return {"repeated_share": share, "effective_fps": fps * (1 - share), "repeat_pattern": _pattern(repeated)}
+
+
+def _pattern(repeated: np.ndarray) -> str | None:
+    """The shortest period in which repeats recur, as `2 in 5`; None where they are few or recur in none."""
+    if repeated.mean() < FEW:
+        return None
+    for period in range(2, LONGEST_PERIOD + 1):
+        both = (repeated[period:] & repeated[:-period]).mean() / repeated[period:].mean()
+        if both >= AGREES and (repeated[period:] == repeated[:-period]).mean() >= AGREES:
+            return f"{round(float(repeated.mean()) * period)} in {period}"
+    return None
+
+
+def longest_frozen(change: np.ndarray, fps: float) -> float:
+    """The longest time that one picture stands beyond that of one frame, seconds.
+
+    Args:
+        change: as for `repeats`.
+    """
+    return max((end - start for start, end in _standing(change)), default=0) / fps
+
+
+def _standing(change: np.ndarray) -> list[tuple[int, int]]:
+    """(first, one past the last) of each run of frames in which one picture stands."""
+    level = min(FROZEN_MOST, max(FROZEN, FROZEN_PART * float(np.percentile(change, 80))))
+    return list(runs(change <= level, REFRESHED))
