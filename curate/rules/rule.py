@@ -123,6 +123,14 @@ class OperatingPoint(BaseModel):
     on: str
     """What it was measured on."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _on_is_a_word(cls, given: Any) -> Any:
+        # YAML 1.1 reads a bare `on` as true.
+        return (
+            {"on" if key is True else key: value for key, value in given.items()} if isinstance(given, dict) else given
+        )
+
 
 class Rule(Condition):
     """A condition that a clip must meet, or a quota: at most so many clips or hours of a group, the best first.

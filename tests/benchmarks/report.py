@@ -31,8 +31,8 @@ BOUND_S = 2.0
 
 DRAWN = """
 const done = arguments[0];
-if (document.documentElement.dataset.ready) requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now())));
-else done(0);
+const frames = () => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now())));
+if (document.documentElement.dataset.ready) frames(); else done(0);
 """
 
 
@@ -58,9 +58,7 @@ def make(folder: Path, count: int) -> Dataset:
 
 def _add_captions(dataset: Dataset, takes: pa.Table) -> None:
     count = takes.num_rows
-    text = [
-        f"A take of a street, number {n}, in which a person walks past a shop and a car turns." for n in range(count)
-    ]
+    text = [f"Take {n} of a street: a person walks past a shop, a car turns, the camera pans." for n in range(count)]
     given = {name: takes[name] for name in ("clip_id", "source_id", "start_s", "end_s")}
     given |= {"level": pa.array(["clip"] * count), "text": pa.array(text), "facts": pa.array(["{}"] * count)}
     dataset.write_part(captions.TABLE, digest("captions"), deciding.filled(captions.TABLE, count, given, 5), {})
@@ -82,7 +80,8 @@ def opened(page_url: str) -> tuple[float, float]:
         page.get(page_url)
         drawn_ms = until(lambda: page.execute_async_script(DRAWN), "the page is drawn")
         moved_ms = page.execute_async_script(
-            "const done = arguments[0], s = document.querySelectorAll('#rules input[type=range]')[1], t = performance.now();"
+            "const done = arguments[0], s = document.querySelectorAll('#rules input[type=range]')[1];"
+            "const t = performance.now();"
             "s.value = 300; s.dispatchEvent(new Event('input'));"
             "requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - t)))"
         )
