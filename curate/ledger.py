@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,9 @@ import duckdb
 import pyarrow as pa
 
 from curate import keys
-from curate.dataset import Dataset
+from curate.dataset import Dataset, encode_part
 from curate.stage import Row
-from schemas import clips, decisions, errors, ledger, media, shards
+from schemas import clips, decisions, errors, ledger, media, screening, shards
 from schemas import sources as source_table
 
 _SOURCE_COLUMNS = ("source_id", "path", "failure", "duration_s")
@@ -19,7 +20,18 @@ _SOURCE_COLUMNS = ("source_id", "path", "failure", "duration_s")
 NO_CLIP = "no take was found in it"
 
 
-TABLES = {t.name: t for t in (clips.TABLE, decisions.TABLE, media.TABLE, shards.SAMPLES, shards.SHARDS, errors.TABLE)}
+TABLES = {
+    t.name: t
+    for t in (
+        clips.TABLE,
+        screening.TABLE,
+        decisions.TABLE,
+        media.TABLE,
+        shards.SAMPLES,
+        shards.SHARDS,
+        errors.TABLE,
+    )
+}
 """The tables that the audit understands: the field's own, which any recipe may write or leave out."""
 
 
@@ -45,7 +57,8 @@ def build(
         writers: by table, the name of the stage that writes it.
 
     A clip is failed where a stage failed on it or on its source; otherwise rejected or kept as `decisions` says, and
-    kept where the recipe decides nothing. A source is failed where a stage failed on it, kept where a clip of it is.
+    kept where the recipe decides nothing. One that `screening` turned down is rejected by the stage that writes
+    that. A source is failed where a stage failed on it, kept where a clip of it is.
     """
     with duckdb.connect() as database:
         _register(database, dataset, sources, table_keys, writers)
@@ -94,24 +107,22 @@ def funnel(dataset: Dataset, book: pa.Table, table_keys: Mapping[str, Sequence[s
         total, hours = _tally(database, "kind = 'clip'")
         steps.append(Step("takes", total, hours))
         if "decisions" in table_keys:
-            database.register("decisions", dataset.scan(decisions.TABLE, table_keys["decisions"]))
-            rules = database.sql(
-                "select first_rule, count(*), sum(duration_s) / 3600 from decisions join ledger using (clip_id) "
-                "where first_rule is not null and kind = 'clip' group by first_rule, rule_number order by rule_number"
-            )
-            for name, out, lost in rules.fetchall():
+            for name in ("screening", "decisions"):
+                database.register(name, dataset.scan(TABLES[name], table_keys.get(name, [])))
+            for stage, name, out, lost in database.sql(_FIRST_RULES).fetchall():
                 total, hours = total - out, hours - lost
-                steps.append(Step(f"after {name}", total, hours))
+                steps.append(Step(f"after {stage}.{name}" if stage else f"after {name}", total, hours))
         steps.append(Step("kept", *_tally(database, "kind = 'clip' and state = 'kept'")))
     return steps
 
 
 def write(dataset: Dataset, book: pa.Table) -> None:
     """Put the ledger in place of the one before. A ledger that is the same is left alone."""
-    key = keys.digest([ledger.TABLE.version, *map(str, book.to_pylist())])
+    part = encode_part(ledger.TABLE, [book], {})
+    key = hashlib.sha256(part).hexdigest()[: keys.LENGTH]
     present = dataset.keys(ledger.TABLE.name)
     if key not in present:
-        dataset.write_part(ledger.TABLE, key, book, {})
+        dataset.write(dataset.part(ledger.TABLE.name, key), part)
     for old in present - {key}:
         dataset.drop_part(ledger.TABLE.name, old)
 
@@ -133,14 +144,26 @@ def _register(
     rows = [{k: s[k] for k in _SOURCE_COLUMNS} for s in sources]
     columns = pa.schema([source_table.SOURCES.schema.field(name) for name in _SOURCE_COLUMNS])
     database.register("sources", pa.Table.from_pylist(rows, schema=columns))
-    for name in ("clips", "decisions", "errors"):
+    for name in ("clips", "screening", "decisions", "errors"):
         table = TABLES[name]
         database.register(name, dataset.scan(table, table_keys.get(name, [])))
     database.execute(
-        "create temp table writer as select ?::varchar as clips, ?::varchar as decisions",
-        [writers.get("clips"), writers.get("decisions")],
+        "create temp table writer as select ?::varchar as clips, ?::varchar as screening, ?::varchar as decisions",
+        [writers.get("clips"), writers.get("screening"), writers.get("decisions")],
     )
 
+
+_FIRST_RULES = """
+with first as (
+    select d.first_rule as name, d.rule_number as number, s.kept is false as screened, l.stage, l.state, l.duration_s
+    from decisions d join ledger l using (clip_id) left join screening s using (clip_id)
+    where d.first_rule is not null and l.kind = 'clip'
+)
+select case when bool_or(screened) then coalesce(any_value(stage) filter (state = 'rejected'), 'screening') end, name,
+    count(*), sum(duration_s) / 3600
+from first group by screened, number, name order by screened desc, number
+"""
+"""The clips that each rule was the first to turn down: those of the screening stage, then those of the decision."""
 
 _LEDGER = f"""
 with source_error as (
@@ -154,9 +177,10 @@ clip_error as (
 verdict as (
     select c.clip_id,
         d.clip_id is null and w.decisions is not null as undecided,
-        case when w.decisions is not null and d.kept is distinct from true then w.decisions end as stage,
+        case when w.decisions is not null and d.kept is distinct from true
+            then case when s.kept is false then w.screening else w.decisions end end as stage,
         coalesce(array_to_string(d.reasons, '; '), 'no decision was taken on it') as reason
-    from clips c cross join writer w left join decisions d using (clip_id)
+    from clips c cross join writer w left join decisions d using (clip_id) left join screening s using (clip_id)
 ),
 clip_state as (
     select c.source_id, c.clip_id, s.path, c.duration_s,

@@ -16,12 +16,17 @@ from pydantic.json_schema import models_json_schema
 
 from curate import plugins
 from curate.stage import FrameProbe, Stage, TableStage
+from schemas import sources as source_table
 
 ENGINE_TABLES = ("sources", "decodes", "errors")
 """Tables that the engine itself writes and any stage may read."""
 
 LONGEST_RECIPE = 1_000_000
 """Characters; a recipe is a page, and a file beyond this is something else."""
+
+
+DEEPEST = 16
+"""Keys above a key whose line is still kept: a condition within conditions of a rule comes to 16."""
 
 
 class RecipeError(Exception):
@@ -52,6 +57,8 @@ class _File(BaseModel):
     description: str = ""
     limits: Limits = Limits()
     stages: dict[str, dict[str, Any] | None]
+    longtake: str | None = None
+    """The version that wrote it, in a dataset's own recipe.yaml; any may read it."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +145,18 @@ class _Where:
 def _lines(node: yaml.Node | None, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
     """Line of each key, by its path from the root."""
     found: dict[tuple[str, ...], int] = {}
+    if len(above) >= DEEPEST:
+        return found
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             path = (*above, str(key.value))
             found[path] = key.start_mark.line + 1
-            if len(path) < 6:
-                found |= _lines(value, path)
+            found |= _lines(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            path = (*above, str(number))
+            found[path] = value.start_mark.line + 1
+            found |= _lines(value, path)
     return found
 
 
@@ -168,10 +181,24 @@ def _override(content: dict[str, Any], override: str, where: _Where) -> None:
         known = [*stages, "limits"] if isinstance(stages, dict) else ["limits"]
         raise RecipeError(f"--set {override}: this recipe has no stage {owner!r}{plugins.closest(owner, known)}")
     *inner, last = parameter.split(".")
-    for step in inner:
-        place[step] = place = dict(place.get(step) or {})
-    place[last] = value
+    _put(place, [*inner, last], value, override)
     where.lines[(*path, *inner, last)] = 0
+
+
+def _put(place: Any, path: Sequence[str], value: Any, override: str) -> None:
+    """Put a value into copies of the mappings and lists along a path; a list's items go by their number, from 0."""
+    step, *further = path
+    key: Any = step
+    if isinstance(place, list):
+        if not step.isdecimal() or int(step) >= len(place):
+            raise RecipeError(f"--set {override}: {step!r} is no place in a list of {len(place)}; they count from 0")
+        key = int(step)
+    if further:
+        inner = place[key] if isinstance(place, list) else place.get(key)
+        place[key] = list(inner) if isinstance(inner, list) else dict(inner) if isinstance(inner, dict) else {}
+        _put(place[key], further, value, override)
+    else:
+        place[key] = value
 
 
 def _build(content: dict[str, Any], where: _Where) -> Recipe:
@@ -227,6 +254,14 @@ def _ordered(stages: list[Stage], where: _Where) -> tuple[Stage, ...]:
             raise RecipeError(f"{at}{stage.name!r} writes the table {stage.writes.name!r}, but so does {owner}")
         writers[stage.writes.name] = stage
     tables = {*ENGINE_TABLES, *writers}
+    schemas = {source_table.SOURCES.name: source_table.SOURCES.schema}
+    schemas |= {name: stage.writes.schema for name, stage in writers.items()}
+    if faults := [
+        f"{where(('stages', stage.name, *place))}{stage.name!r}: {wrong}"
+        for stage in stages
+        for place, wrong in stage.faults(schemas)
+    ]:
+        raise RecipeError("\n".join(faults))
     for stage in stages:
         for table, columns in stage.inputs(tables).items():
             at = where(("stages", stage.name))

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import distributed
-import pyarrow as pa
-import yaml
 
-from curate import __version__, cluster, ledger, plan, work
+from curate import cluster, ledger, plan, work
+from curate.books import states, write_recipe, write_summary
 from curate.cluster import Driver
 from curate.dataset import Dataset, to_arrow
 from curate.keys import digest
@@ -72,7 +71,7 @@ def run(
         with job:
             if retry_failed:
                 _forget_failures(dataset, recipe)
-            job.write_recipe()
+            write_recipe(dataset, recipe)
             job.ingest(found)
             for segment in plan.segments(recipe):
                 job.segment(segment)
@@ -111,14 +110,6 @@ class _Job:
             self._client = self._connection.__enter__()
             self.reporter.say(f"Dask dashboard: {self._client.dashboard_link}")
         return self._client
-
-    def write_recipe(self) -> None:
-        """The recipe as run, with every default, beside the data it made."""
-        text = yaml.safe_dump(
-            {**self.recipe.dump(), "longtake": __version__}, sort_keys=False, allow_unicode=True, width=110
-        )
-        if not self.dataset.exists("recipe.yaml") or self.dataset.read("recipe.yaml").decode() != text:
-            self.dataset.write("recipe.yaml", text.encode())
 
     # -- sources -------------------------------------------------------------------------------------------------
 
@@ -271,8 +262,7 @@ class _Job:
         ledger.audit(self.dataset, book, tables)
         ledger.write(self.dataset, book)
         summary = Summary(self._tasks, ledger.funnel(self.dataset, book, tables), states(book), self.reporter.seconds)
-        shown = {"funnel": [vars(step) for step in summary.funnel], "states": summary.states}
-        self.dataset.write("summary.json", json.dumps(shown, indent=1).encode())
+        write_summary(self.dataset, summary.funnel, summary.states)
         return summary
 
     def _drop_files(self, tables: dict[str, list[str]]) -> None:
@@ -287,16 +277,6 @@ class _Job:
                 self.dataset.remove(path)
         for path in self.dataset.tree("intervals"):
             self.dataset.remove(path)
-
-
-def states(book: pa.Table) -> dict[str, dict[str, int]]:
-    """How many sources and clips of a ledger stand in each state."""
-    counted: dict[str, dict[str, int]] = {
-        kind: dict.fromkeys(("kept", "rejected", "failed"), 0) for kind in ("source", "clip")
-    }
-    for group in book.group_by(["kind", "state"]).aggregate([([], "count_all")]).to_pylist():
-        counted[group["kind"]][group["state"]] = group["count_all"]
-    return counted
 
 
 def _distinct(inputs: Sequence[Row]) -> Iterator[Row]:

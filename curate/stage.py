@@ -79,6 +79,10 @@ class Stage(BaseModel, ABC):
         """What the stage reads, by table, in a recipe that has the tables `there`."""
         return {**self.reads, **{t: columns for t, columns in self.reads_if_there.items() if t in there}}
 
+    def faults(self, schemas: Mapping[str, pa.Schema]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """What of its parameters does not go with the recipe's tables: the place within them, and what is wrong."""
+        yield from ()
+
 
 class ProbeRun(Protocol):
     """One probe's pass over one source."""

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,10 +18,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pydantic import Field
 
-from curate.stage import Row, RowStage, TableStage, Workspace
+from curate.stage import Row, RowStage, Stage, TableStage, Workspace
 from schemas import Table, indexes, shards
 
 _BATCH = 10_000
+
+_LONGEST_LIST = 16
+"""Numbers in a fixed-size list beyond which it is a vector, not a score."""
 
 
 class Pack(TableStage):
@@ -32,6 +35,7 @@ class Pack(TableStage):
     """
 
     name: ClassVar[str] = "pack"
+    version: ClassVar[int] = 2
     writes: ClassVar[Table] = shards.SAMPLES
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "media": (),
@@ -41,6 +45,9 @@ class Pack(TableStage):
         "quality": (),
         "sources": ("source_id", "user"),
     }
+    reads_if_there: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+        "raft text overlay crop safety aesthetics technical embeddings duplicates balance".split(), ()
+    )
 
     target_mb: float = Field(512.0, gt=0)
     """Aimed size of a shard, MB. WebDataset advises 100 MB to 1 GB: large enough to stream, small enough to shuffle."""
@@ -49,15 +56,16 @@ class Pack(TableStage):
 
     def run(self, inputs: Mapping[str, ds.Dataset], work: Workspace) -> Iterator[pa.Table]:
         with duckdb.connect() as database:
-            for name in self.reads:
+            for name in inputs:
                 database.register(name, inputs[name])
-            reader = database.sql(_SAMPLES).to_arrow_reader(_BATCH)
+            scores = {name: _scores(inputs[name].schema) for name in inputs if name in _scored(self)}
+            reader = database.sql(_samples(scores)).to_arrow_reader(_BATCH)
             places: dict[str, _Place] = {"train": _Place(), "val": _Place()}
             for batch in reader:
-                rows = [self._sample(row, places) for row in batch.to_pylist()]
+                rows = [self._sample(row, places, scores) for row in batch.to_pylist()]
                 yield pa.Table.from_pylist(rows, schema=self.writes.schema)
 
-    def _sample(self, row: Row, places: dict[str, _Place]) -> Row:
+    def _sample(self, row: Row, places: dict[str, _Place], scores: Collection[str]) -> Row:
         split = "val" if _fraction(row["source_id"]) < self.val_share else "train"
         shard, position = places[split].next(row["bytes"], self.target_mb * 1e6)
         return {
@@ -69,23 +77,50 @@ class Pack(TableStage):
             "media": row["path"],
             "media_sha256": row["sha256"],
             "bytes": row["bytes"],
-            "json": json.dumps(_metadata(row), sort_keys=True, ensure_ascii=False),
+            "json": json.dumps(_metadata(row, scores), sort_keys=True, ensure_ascii=False),
             "txt": row["captions"][0]["text"],
         }
 
 
-_SAMPLES = """
+def _scored(stage: Stage) -> set[str]:
+    """The tables that have a row of scores for a clip."""
+    return {"motion", "quality", *stage.reads_if_there}
+
+
+def _scores(schema: pa.Schema) -> list[str]:
+    """The columns of a table that go into the sample's .json. Bytes and vectors do not: they are no reading for a
+    trainer's filters, and would be most of the file."""
+    return [f.name for f in schema if f.name not in ("clip_id", "source_id") and not _bulky(f.type)]
+
+
+def _bulky(kind: pa.DataType) -> bool:
+    if pa.types.is_fixed_size_list(kind):
+        return bool(kind.list_size > _LONGEST_LIST)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return bool(pa.types.is_floating(kind.value_type)) or _bulky(kind.value_type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _samples(scores: Mapping[str, list[str]]) -> str:
+    """SQL of a row per sample, with a struct of each table's scores under the table's name."""
+    packed = [
+        f"case when {name}.clip_id is not null then "
+        f"struct_pack({', '.join(f'{c!r} := {name}.{c}'.replace(chr(39), chr(34)) for c in columns)}) end as {name}"
+        for name, columns in scores.items()
+    ]
+    joined = [f"left join {name} using (clip_id)" for name in scores]
+    return f"""
     with tree as (
         select clip_id,
-            list({level: level, start_s: start_s, end_s: end_s, text: text, model: model} order by start_s) as nodes
+            list({{level: level, start_s: start_s, end_s: end_s, text: text, model: model}} order by start_s) as nodes
         from captions where level = 'clip' group by clip_id
     )
-    select media.*, clips.start_s, clips.end_s, sources.user, tree.nodes as captions, motion, quality
+    select media.*, clips.start_s, clips.end_s, sources.user, tree.nodes as captions, {", ".join(packed)}
     from media join clips using (clip_id) join tree using (clip_id)
     join sources on sources.source_id = media.source_id
-    left join motion using (clip_id) left join quality using (clip_id)
+    {" ".join(joined)}
     order by media.source_id, clips.start_frame
-"""
+    """  # noqa: S608 - names of tables and columns out of schemas
 
 
 class _Place:
@@ -108,10 +143,9 @@ def _fraction(source_id: str) -> float:
     return int(hashlib.sha256(f"split:{source_id}".encode()).hexdigest()[:8], 16) / 2**32
 
 
-def _metadata(row: Row) -> dict[str, Any]:
+def _metadata(row: Row, scores: Collection[str]) -> dict[str, Any]:
     """The sample's .json. Caption times count from the clip's own start."""
     start_s = row["start_s"]
-    skip = {"clip_id", "source_id"}
     return {
         "clip_id": row["clip_id"],
         "source_id": row["source_id"],
@@ -126,9 +160,7 @@ def _metadata(row: Row) -> dict[str, Any]:
         "captions": [
             {**node, "start_s": node["start_s"] - start_s, "end_s": node["end_s"] - start_s} for node in row["captions"]
         ],
-        "scores": {
-            name: {k: v for k, v in (row[name] or {}).items() if k not in skip} for name in ("motion", "quality")
-        },
+        "scores": {name: row[name] or {} for name in scores},
         "source": json.loads(row["user"]),
     }
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 ALLOWED = {
     "schemas": {"schemas"},
     "curate": {"schemas", "curate"},
-    "stages": {"schemas", "stages", "curate.stage", "curate.media", "curate.keys", "curate.models"},
+    "stages": {"schemas", "stages", "curate.stage", "curate.media", "curate.keys", "curate.models", "curate.rules"},
     "pipelines": {"schemas", "curate", "stages", "pipelines"},
 }
 VERB = {"curate.commands", "curate.recipe", "curate.sandbox", "curate.single"}

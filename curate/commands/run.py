@@ -12,23 +12,26 @@ from rich.table import Table
 
 from curate import recipe as recipes
 from curate.commands import FAILED, WRONG_USE, JsonOption, logs, plain_errors, stop
+from curate.dataset import Dataset
 from curate.ledger import Step
 from curate.progress import Reporter
 from curate.run import Summary
 from curate.run import run as run_job
+from schemas import sources
 
 
 def run(
     recipe: Annotated[str, typer.Argument(help="A bundled recipe's name (see `curate recipes`) or a YAML file.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The dataset directory; made if it is not there.")],
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "-i",
             "--input",
-            help="A file, a folder, a glob, or a CSV/Parquet list with a column `path`; may be repeated.",
+            help="A file, a folder, a glob, or a CSV/Parquet list with a column `path`; may be repeated. "
+            "Left out: the sources that the dataset has already.",
         ),
-    ],
-    output: Annotated[str, typer.Option("-o", "--output", help="The dataset directory; made if it is not there.")],
+    ] = None,
     more_inputs: Annotated[list[str] | None, typer.Argument(help="More inputs.", metavar="[PATH]...")] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler; by default this machine's cores are used.")
@@ -47,7 +50,9 @@ def run(
     console = logs()
     with plain_errors():
         plan = recipes.load(recipe, overrides or [])
-        given = [*inputs, *(more_inputs or [])]
+        given = [*(inputs or []), *(more_inputs or [])]
+        if not given and not Dataset(output).keys(sources.SOURCES.name):
+            stop(f"{output} has no sources yet; name some with -i", WRONG_USE)
         with Reporter(console, quiet=json_output) as reporter:
             summary = run_job(plan, given, output, reporter, scheduler, workers, retry_failed)
     if not sum(summary.states["source"].values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from curate.commands import DatasetArgument, JsonOption, existing, plain_errors
 from curate.commands.run import funnel_table
 from curate.dataset import Dataset
 from curate.ledger import Step
+from curate.redecide import command, outstanding
 from schemas import errors, ledger
 
 
@@ -34,6 +36,10 @@ def status(
             console.print(funnel_table([Step(**step) for step in found["funnel"]]))
             for kind, by_state in found["states"].items():
                 console.print(f"{kind}s: " + ", ".join(f"{n} {s}" for s, n in by_state.items()), highlight=False)
+        if found["to_do"]:
+            told = ", ".join(work["stage"] for work in found["to_do"])
+            following = shlex.join(command(dataset))
+            console.print(f"To do since the last decision: {told}. Next: {following}", highlight=False, markup=False)
         console.print(_errors(found["errors"][:most]) if found["errors"] else "No errors.", highlight=False)
         if len(found["errors"]) > most:
             console.print(f"and {len(found['errors']) - most} more; --errors N shows them", highlight=False)
@@ -45,7 +51,8 @@ def state(dataset: Dataset) -> dict[str, Any]:
     found = json.loads(dataset.read("summary.json")) if complete else {"funnel": [], "states": {}}
     rows = dataset.scan(errors.TABLE).to_table(columns=["path", "source_id", "clip_id", "stage", "error", "message"])
     parts = {name: len(dataset.keys(name)) for name in dataset.table_names()}
-    return {**found, "complete": complete, "errors": rows.to_pylist(), "parts": parts}
+    to_do = outstanding(dataset) if complete else []
+    return {**found, "complete": complete, "to_do": to_do, "errors": rows.to_pylist(), "parts": parts}
 
 
 def _errors(rows: list[dict[str, Any]]) -> Table:

@@ -1,53 +1,54 @@
-"""The page where people look at a dataset: one HTML file that opens from disk and plays the clips beside it."""
+"""The page where people look at a dataset: a folder that opens from disk, plays its clips, and lets rules be tried out.
+
+`data` gathers what the page shows, `details` what it loads when a clip is opened, `posters` the pictures. The page
+itself is `templates/page.html.j2` and `static/`; its charts are Vega-Lite's, copied out of the installed package.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from importlib.resources import files
 
 import jinja2
 
+from curate.books import read_summary
 from curate.dataset import Dataset
 from curate.ledger import Step
-from schemas import captions, clips, errors, ledger, media, motion, quality
+from curate.report import details, posters
+from curate.report.data import as_script, gather
 
 PAGE = "report/index.html"
 FUNNEL = "report/funnel.svg"
+VEGA = "report/vega.js"
 
-MOST_CLIPS = 500
-"""Clips on the page; beyond it a browser takes long to open it."""
-
-_SCORES = (
-    ("motion", "mean_w_s", "motion, widths/s"),
-    ("motion", "camera", "camera"),
-    ("quality", "sharpness", "sharpness"),
-    ("quality", "luma", "luma"),
-    ("quality", "colourfulness", "colourfulness"),
-)
-"""Table, column and label of the scores shown with each clip."""
+STATIC = ("report.css", "rules.js", "charts.js", "clip.js", "report.js")
+"""Copied as they are; in the order in which the page loads them."""
 
 
 def write(dataset: Dataset) -> str:
     """Write the report of a finished dataset; returns its path inside the dataset."""
-    summary = json.loads(dataset.read("summary.json"))
-    steps = [Step(**step) for step in summary["funnel"]]
-    svg = funnel_svg(steps)
-    everything = _clips(dataset)
+    steps = [Step(**step) for step in read_summary(dataset)["funnel"]]
+    shown = gather(dataset)
+    shown.data["clips"]["poster"] = posters.write(dataset, shown.clips)
+    details.write(dataset, shown.clips)
+    for name in STATIC:
+        dataset.write(f"report/{name}", files("curate.report").joinpath("static", name).read_bytes())
+    dataset.write(VEGA, vega().encode())
+    dataset.write("report/data.js", as_script("REPORT", shown.data))
+    dataset.write(FUNNEL, funnel_svg(steps).encode())
     page = _templates().get_template("page.html.j2")
-    html = page.render(
-        name=dataset.url.rstrip("/").rsplit("/", 1)[-1],
-        states=summary["states"],
-        svg=svg,
-        clips=everything[:MOST_CLIPS],
-        left_out=max(0, len(everything) - MOST_CLIPS),
-        sources=_sources(dataset),
-        errors=dataset.scan(errors.TABLE).to_table(columns=["path", "clip_id", "stage", "message"]).to_pylist(),
-        scores=_SCORES,
-    )
-    dataset.write(FUNNEL, svg.encode())
-    dataset.write(PAGE, html.encode())
+    dataset.write(PAGE, page.render(name=shown.data["name"], scripts=[n for n in STATIC if n.endswith(".js")]).encode())
     return PAGE
+
+
+@lru_cache(maxsize=1)
+def vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, out of the installed package."""
+    import vl_convert  # loads a JavaScript engine: only where a report is written
+
+    # In a scope of its own: the bundle's short names would be everybody's.
+    return f"(() => {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();\n"
 
 
 def funnel_svg(steps: Sequence[Step]) -> str:
@@ -63,28 +64,3 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-
-
-def _clips(dataset: Dataset) -> list[dict[str, Any]]:
-    """Every clip with its verdict, scores, caption and file; the kept ones first, longest first."""
-    book = [r for r in dataset.scan(ledger.TABLE).to_table().to_pylist() if r["kind"] == "clip"]
-    rows = {table.name: _by_clip(dataset, table) for table in (clips.TABLE, motion.TABLE, quality.TABLE, media.TABLE)}
-    texts = {
-        r["clip_id"]: r["text"] for r in dataset.scan(captions.TABLE).to_table().to_pylist() if r["level"] == "clip"
-    }
-    found = []
-    for row in sorted(book, key=lambda r: (r["state"] != "kept", -r["duration_s"])):
-        mine = {name: by_id.get(row["clip_id"], {}) for name, by_id in rows.items()}
-        values = {label: mine[table].get(column) for table, column, label in _SCORES}
-        found.append(
-            {**row, "scores": values, "text": texts.get(row["clip_id"]), "file": mine["media"].get("path"), **mine}
-        )
-    return found
-
-
-def _by_clip(dataset: Dataset, table: Any) -> dict[str, dict[str, Any]]:
-    return {row["clip_id"]: row for row in dataset.scan(table).to_table().to_pylist()}
-
-
-def _sources(dataset: Dataset) -> list[dict[str, Any]]:
-    return [r for r in dataset.scan(ledger.TABLE).to_table().to_pylist() if r["kind"] == "source"]

@@ -16,7 +16,7 @@ from curate.run import Summary, run
 from schemas import Table
 
 # Everything of a source is a clip, so that short test footage goes all the way.
-EVERYTHING = ["takes.min_s=1", "select.rules={}", "clips.preset=ultrafast"]
+EVERYTHING = ["takes.min_s=1", "screen.rules={}", "select.rules={}", "clips.preset=ultrafast"]
 
 
 def curate(

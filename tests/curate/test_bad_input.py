@@ -56,7 +56,7 @@ def bad(tmp_path_factory, footage):
 def made(bad, footage, scheduler, tmp_path_factory):
     output = tmp_path_factory.mktemp("out") / "dataset"
     inputs = [bad, footage / "footage/broken", bad / "missing.mp4", str(bad / "*.nothing")]
-    return output, curate(inputs, output, scheduler, ["takes.min_s=0.5", "select.rules={}"])
+    return output, curate(inputs, output, scheduler, ["takes.min_s=0.5", "screen.rules={}", "select.rules={}"])
 
 
 def test_the_job_finishes_and_counts(made):
@@ -129,7 +129,7 @@ def test_retry_failed_tries_what_failed_and_nothing_else(bad, footage, scheduler
     folder.mkdir()
     shutil.copy(bad / "text.mp4", folder)
     shutil.copy(bad / "plain.mp4", folder)
-    settings = ["takes.min_s=0.5", "select.rules={}"]
+    settings = ["takes.min_s=0.5", "screen.rules={}", "select.rules={}"]
     curate([folder], tmp_path / "out", scheduler, settings)
     assert curate([folder], tmp_path / "out", scheduler, settings).tasks == 0
     before = rows(tmp_path / "out", errors.TABLE)
@@ -141,7 +141,7 @@ def test_retry_failed_tries_what_failed_and_nothing_else(bad, footage, scheduler
 def test_a_replaced_file_replaces_its_source(bad, footage, scheduler, tmp_path):
     film_path = tmp_path / "film.mp4"
     shutil.copy(bad / "text.mp4", film_path)
-    settings = ["takes.min_s=0.5", "select.rules={}"]
+    settings = ["takes.min_s=0.5", "screen.rules={}", "select.rules={}"]
     assert curate([film_path], tmp_path / "out", scheduler, settings).failed == 1
     shutil.copy(bad / "plain.mp4", film_path)
     summary = curate([film_path], tmp_path / "out", scheduler, settings)

@@ -8,7 +8,7 @@ import sys
 import pytest
 from engine import curate, rows
 
-from schemas import ledger
+from schemas import ledger, shards
 
 
 def command(*words):
@@ -25,7 +25,12 @@ def dataset(footage, scheduler, tmp_path_factory):
         shutil.copy(footage / "footage" / name, folder)
     (folder / "<script>alert(1)<!--\x1b[31m.mp4").write_text("no video")
     output = tmp_path_factory.mktemp("out") / "dataset"
-    rules = ["takes.min_s=5", "select.rules={moving: {column: motion.mean_w_s, min: 0.01}}", "clips.preset=ultrafast"]
+    rules = [
+        "takes.min_s=5",
+        "screen.rules={}",
+        "select.rules={moving: {column: motion.mean_w_s, min: 0.01}}",
+        "clips.preset=ultrafast",
+    ]
     curate([folder], output, scheduler, rules)
     return output
 
@@ -59,15 +64,51 @@ def test_explain_wants_one_clip(dataset):
     assert "names 0 clips" in command("explain", dataset, "nonsense").stderr
 
 
-def test_the_report_holds_every_clip_and_escapes_names(dataset):
-    path = json.loads(command("report", dataset, "--json").stdout)["report"]
-    with open(path, encoding="utf-8") as file:
-        page = file.read()
-    for row in rows(dataset, ledger.TABLE):
-        assert row["clip_id"] is None or row["clip_id"] in page
-    assert "&lt;script&gt;alert" in page
-    assert "<script>" not in page
-    assert f"../{next(p.relative_to(dataset) for p in dataset.glob('clips/*/*.mp4'))}" in page
+def test_explain_takes_a_source_and_a_time_and_says_how_far_each_rule_was_missed(dataset):
+    told = json.loads(command("explain", dataset, "yoga.mp4@4", "--json").stdout)
+    assert told["ledger"]["clip_id"] == clip(dataset, "rejected")
+    (rule,) = told["rules"]
+    (check,) = rule["checks"]
+    assert (rule["rule"], rule["passed"], check["passed"]) == ("moving", False, False)
+    assert check["missed_by"] == pytest.approx(0.01 - check["value"])
+    assert (check["percentile"], check["measured"]) == (0.0, 2)
+    assert "confidence" in told["certificate"]
+    shown = command("explain", dataset, "yoga.mp4@4").stdout
+    assert "OUT  select.moving: motion.mean_w_s = " in shown
+    assert "wants ≥ 0.01, missed by " in shown
+    assert "0 % of 2 clips have less" in shown
+    for words, says in ((["yoga.mp4@900"], "names 0 clips"), (["yoga.mp4@soon"], "a time in seconds")):
+        done = command("explain", dataset, *words)
+        assert done.returncode == 2
+        assert says in done.stderr
+
+
+def test_recipes_show_each_threshold_with_its_reason_and_operating_point(tmp_path):
+    shown = command("recipes", "show", "long_take").stdout
+    assert "select.moving: motion.mean_w_s ≥ 0.003" in shown
+    assert "why: LVD-2M asks for 0.042" in shown
+    recipe = tmp_path / "mine.yaml"
+    point = "{precision: 0.98, recall: 0.955, on: planted blur}"
+    recipe.write_text(
+        "name: mine\nstages: {signals: {}, cuts: {}, takes: {}, select: {rules: {"
+        f"long: {{column: clips.duration_s, min: 5, operating_point: {point}}},"
+        "few: {at_most: 3, per: clips.source_id, best: clips.duration_s}}}}"
+    )
+    shown = command("recipes", "show", recipe).stdout
+    assert "precision 0.980, recall 0.955 on planted blur" in shown
+    assert "at most 3 clips per clips.source_id, highest clips.duration_s first" in shown
+    told = json.loads(command("recipes", "show", recipe, "--json").stdout)
+    assert told["rules"][0]["operating_point"] == {"precision": 0.98, "recall": 0.955, "on": "planted blur"}
+    assert "score_only" in command("recipes", "list").stdout
+    assert command("recipes", "show").returncode == 2
+
+
+def test_a_sample_carries_every_score_but_no_vectors(dataset):
+    (sample,) = rows(dataset, shards.SAMPLES)
+    scores = json.loads(sample["json"])["scores"]
+    assert set(scores) == {"motion", "quality"}
+    assert {"mean_w_s", "camera"} <= set(scores["motion"])
+    assert len(scores["quality"]["crop"]) == 4
 
 
 @pytest.mark.parametrize("verb", ["status", "report", "explain"])

@@ -195,7 +195,12 @@ def test_parts_carry_their_provenance(made):
 
 def test_what_could_not_be_measured_is_null_with_its_reason(folder, scheduler, tmp_path):
     """A take shorter than the flow's gap has no motion, and is not taken for a still one."""
-    overrides = ["takes.min_s=0.1", "flow.fps=1", "select.rules={moving: {column: motion.mean_w_s, min: 0.001}}"]
+    overrides = [
+        "takes.min_s=0.1",
+        "flow.fps=1",
+        "screen.rules={}",
+        "select.rules={moving: {column: motion.mean_w_s, min: 0.001}}",
+    ]
     short = tmp_path / "short.mp4"
     with av.open(str(short), "w") as box:
         stream = box.add_stream("libx264", rate=25)
@@ -215,7 +220,7 @@ def test_what_could_not_be_measured_is_null_with_its_reason(folder, scheduler, t
 def test_long_sources_are_decoded_in_intervals_to_the_same_rows(footage, scheduler, tmp_path):
     """The film in intervals of 20 s gives byte for byte the tables of the film in one piece."""
     film = footage / "footage/edited/film.mp4"
-    only = ["select.rules={none: {column: clips.duration_s, min: 1000}}"]
+    only = ["screen.rules={}", "select.rules={none: {column: clips.duration_s, min: 1000}}"]
     whole = curate([film], tmp_path / "whole", scheduler, only)
     split = curate([film], tmp_path / "split", scheduler, [*only, "limits.interval_s=20"])
     assert whole.failed == split.failed == 0
@@ -228,7 +233,12 @@ def test_long_sources_are_decoded_in_intervals_to_the_same_rows(footage, schedul
 def test_clips_of_the_film_lie_inside_its_true_takes(footage, scheduler, tmp_path):
     """No clip of the film crosses a hard cut of its truth."""
     film = footage / "footage/edited/film.mp4"
-    curate([film], tmp_path / "out", scheduler, ["select.rules={none: {column: clips.duration_s, min: 1000}}"])
+    curate(
+        [film],
+        tmp_path / "out",
+        scheduler,
+        ["screen.rules={}", "select.rules={none: {column: clips.duration_s, min: 1000}}"],
+    )
     truth = json.loads(film.with_suffix(".json").read_text())
     hard = [t["start"] for t in truth["transitions"] if t["kind"] == "cut"]
     assert len(hard) > 5

@@ -47,7 +47,7 @@ def test_sources_on_s3_become_shards_and_are_not_fetched_twice(bucket, footage, 
         "-o",
         str(tmp_path / "out"),
     ]
-    command += ["--json", "--set", "takes.min_s=3", "--set", "select.rules={}"]
+    command += ["--json", "--set", "takes.min_s=3", "--set", "screen.rules={}", "--set", "select.rules={}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
