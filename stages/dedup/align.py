@@ -7,6 +7,7 @@ of a camera that stands still agree at any time, so what does not change is take
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,8 @@ from stages.dedup.views import VIEWS, mirrored
 
 SPEEDS = np.exp(np.linspace(np.log(0.78), np.log(1 / 0.78), 101))
 """Speeds that are tried, half a per cent apart: footage is sold on at 0.8 to 1.25 times its speed."""
+NUDGES = (-0.16, -0.08, -0.04, 0.04, 0.08, 0.16)
+"""Offsets tried around the line found, seconds, each from the best so far."""
 ANCHORS = 160
 """Samples that vote, spread over the clip."""
 BIN_S = 0.25
@@ -101,17 +104,32 @@ def match(a: Track, b: Track, view: int, mirror: bool, a_is_cropped: bool) -> Ma
     if best is not None and _worth(best) >= PLAIN:
         return best
     for likeness in _likenesses(*seen):
-        line = _line(*likeness, b.times)
-        found = _along(*seen, *line) if line is not None else None
-        if found is not None and (best is None or _worth(found) > _worth(best)):
-            best = found
-    if best is None or best.similarity < HOPELESS or best.similarity >= PLAIN:
+        for line in _lines(*likeness, b.times):
+            best = _better(best, _nudged(*seen, *line))
+    if best is None or best.similarity < HOPELESS:
         return best
-    return _best_view(a, b, best)
+    return best if best.similarity >= PLAIN else _best_view(a, b, best)
+
+
+def _nudged(a: Track, b: Track, speed: float, offset: float) -> Match | None:
+    """The overlap along a line, or along one a little beside it that is better."""
+    best = _along(a, b, speed, offset)
+    for step in NUDGES:
+        if best is None or _worth(best) < HOPELESS:
+            break
+        best = _better(best, _along(a, b, speed, best.offset_s + step))
+    return best
+
+
+def _better(best: Match | None, found: Match | None) -> Match | None:
+    if best is None or found is None:
+        return best or found
+    return found if _worth(found) > _worth(best) else best
 
 
 def _worth(found: Match) -> float:
-    return min(found.similarity, found.moves) + 0.1 * found.similarity
+    """How good an overlap is: its weaker side counts, and of two as good ones that at the original speed."""
+    return min(found.similarity, found.moves) + 0.1 * found.similarity - 0.1 * abs(math.log(found.speed))
 
 
 def _likenesses(a: Track, b: Track) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -132,13 +150,14 @@ def _changes(track: Track) -> np.ndarray:
     return track.pictures - sound.mean(0) if len(sound) else track.pictures
 
 
-def _line(a_s: np.ndarray, like: np.ndarray, b_s: np.ndarray) -> tuple[float, float] | None:
-    """(speed, offset in seconds) that most samples agree on, weighted by how like they are."""
+def _lines(a_s: np.ndarray, like: np.ndarray, b_s: np.ndarray) -> Iterator[tuple[float, float]]:
+    """(speed, offset in seconds) that most samples agree on, weighted by how like they are: at the original speed, at
+    any, and the latter fitted to those near it."""
     picked = np.argpartition(-like, min(2, like.shape[1] - 1), axis=1)[:, :3]
     weights = np.take_along_axis(like, picked, 1)
     sound = weights > 0.5
     if not sound.any():
-        return None
+        return
     at_a = np.broadcast_to(a_s[:, None], picked.shape)[sound]
     at_b = b_s[picked][sound]
     weights = weights[sound] ** 4
@@ -149,10 +168,11 @@ def _line(a_s: np.ndarray, like: np.ndarray, b_s: np.ndarray) -> tuple[float, fl
     flat = (bins + width * np.arange(len(SPEEDS))[:, None]).ravel()
     votes = np.bincount(flat, np.tile(weights, len(SPEEDS)), width * len(SPEEDS)).reshape(len(SPEEDS), width)
     votes[:, 1:] += votes[:, :-1].copy()  # a line may run along the edge of two bins
-    # Of lines with as many votes the one nearest to the original speed.
-    top = votes.max()
-    speed_n, offset_n = min(np.argwhere(votes >= top * 0.98), key=lambda at: abs(np.log(SPEEDS[at[0]])))
+    middle = len(SPEEDS) // 2
+    yield 1.0, float(lowest + votes[middle].argmax() * BIN_S)
+    speed_n, offset_n = np.unravel_index(votes.argmax(), votes.shape)
     speed, offset = float(SPEEDS[speed_n]), float(lowest + offset_n * BIN_S)
+    yield speed, offset
     for _ in range(2):
         near = np.abs(at_b - speed * at_a - offset) < SPREAD_S
         spread = np.ptp(at_a[near]) if near.any() else 0.0
@@ -162,7 +182,7 @@ def _line(a_s: np.ndarray, like: np.ndarray, b_s: np.ndarray) -> tuple[float, fl
         if not SPEEDS[0] <= fitted[0] <= SPEEDS[-1]:
             break
         speed, offset = float(fitted[0]), float(fitted[1] - fitted[0] * at_a[near].mean())
-    return speed, offset
+    yield speed, offset
 
 
 def _overlap(a: Track, b: Track, speed: float, offset: float) -> tuple[np.ndarray, np.ndarray]:
@@ -208,4 +228,4 @@ def _best_view(a: Track, b: Track, found: Match) -> Match:
     _, view, of_a = max(scores)
     seen = (a.seen(view, False), b) if of_a else (a, b.seen(view, False))
     again = _along(*seen, found.speed, found.offset_s)
-    return again if again is not None and _worth(again) > _worth(found) else found
+    return _better(found, again) or found
