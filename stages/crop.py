@@ -34,8 +34,8 @@ class Crop(RowStage):
 
     min_area: float = Field(0.6, gt=0, le=1)
     """Share of the picture's area inside its borders that must be left: Seedance 1.5 drops a clip below 60 %."""
-    aspect: tuple[float, float] = (0.4, 2.5)
-    """Least and greatest width over height of what is left: between a telephone held upright and cinema."""
+    aspect: tuple[float, float] = (1 / 3, 3.0)
+    """Least and greatest width over height of what is left: Open-Sora 2.0 drops clips beyond."""
     margin: float = Field(0.01, ge=0, le=0.1)
     """Cut off beyond a box of text or a logo, share of the side: its outline and the codec's ringing."""
 

@@ -99,7 +99,9 @@ class Overlay(RowStage):
             marks += [] if views is everywhere else self._marks(stills, views)
             told_from = max(len(views), len(everywhere))
             moving = told_from >= self.least_views
-            marks += self._texts(read.get(clip["clip_id"], []), len(views) >= self.least_views)
+            lines = read.get(clip["clip_id"], [])
+            marks = [mark for mark in marks if not _changes(mark, lines)]
+            marks += self._texts(lines, len(views) >= self.least_views)
             row["views"] = told_from
             yield row | _answer(marks, moving, self.least_views)
             work.progress(clip["end_s"])
@@ -164,6 +166,13 @@ def _sure_lines(still: Row, sure: float) -> Iterator[tuple[Box, str, float]]:
     for box, letters, confidence in zip(still["boxes"], still["texts"], still["confidences"], strict=True):
         if confidence >= sure and sum(c.isalnum() for c in letters) >= 3:
             yield (box[0], box[1], box[2], box[3]), letters, confidence
+
+
+def _changes(mark: Mark, read: Sequence[Row]) -> bool:
+    """Whether it lies in text that changes: subtitles have outlines at much the same place whatever they say."""
+    lines = (line for still in read for line in _sure_lines(still, 0.7))
+    letters = [letters for box, letters, _ in lines if _within(mark.box, box) > 0.5]
+    return any(not alike(letters[0], others) for others in letters[1:])
 
 
 def _smooth(values: np.ndarray, side: int) -> np.ndarray:
