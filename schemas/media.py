@@ -6,7 +6,7 @@ from schemas import CLIP_ID, SOURCE_ID, Table, column
 
 TABLE = Table(
     "media",
-    2,
+    3,
     "A clip's own file, exact to the frame.",
     pa.schema(
         [
@@ -24,6 +24,11 @@ TABLE = Table(
             column("mode", pa.string(), "smart: copied but for its ends; encode: every picture encoded anew", False),
             column("encoded_frames", pa.int64(), "pictures encoded anew; 0 is a pure copy", False),
             column("why", pa.string(), "why every picture was encoded anew; null where mode is smart"),
+            column(
+                "crop",
+                pa.list_(pa.float32(), 4),
+                "x0, y0, x1, y1 of what was kept of the source's upright picture, shares of its sides; null: all",
+            ),
         ]
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import ClassVar
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from curate.keys import stage_digest
 from curate.media.clip import write_clip
+from curate.media.encode import Box
 from curate.media.encoder import Codec, Encoding, Mode, Preset
 from curate.media.spans import Reader, Span
 from curate.media.video import Timing, lead_of
@@ -26,6 +27,7 @@ class Clips(RowStage):
     """
 
     name: ClassVar[str] = "clips"
+    version: ClassVar[int] = 2
     writes: ClassVar[Table] = media.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clips": (),
@@ -42,6 +44,7 @@ class Clips(RowStage):
         ),
         "decodes": ("corrupt_frames", "decode_errors"),
     }
+    reads_if_there: ClassVar[Mapping[str, tuple[str, ...]]] = {"crop": ("clip_id", "box", "reasons")}
     opens_media: ClassVar[bool] = True
 
     mode: Mode = "smart"
@@ -60,6 +63,9 @@ class Clips(RowStage):
     max_gop_s: float | None = Field(None, gt=0)
     """Encode a take anew where the source's keyframes are further apart than this, seconds; null copies any. Web video
     has 2 to 10 s; a trainer that reads many short windows out of long takes may want 2."""
+    crop: bool = False
+    """Cut off what the table `crop` says: borders, subtitles, an edge's watermark. Such a clip is encoded anew as a
+    whole, which is dear and loses a little, so it is done only where it is asked for."""
     audio_kbps: int = Field(128, ge=16, le=512)
     """AAC's bit rate, kbit/s: transparent for speech, good for music in stereo."""
 
@@ -69,6 +75,10 @@ class Clips(RowStage):
             raise ValueError(f"crf {self.crf} is beyond 51, the most that {self.codec} has")
         return self
 
+    def inputs(self, there: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """Where nothing is cut off, another crop box is no reason to write the clips again."""
+        return super().inputs(there if self.crop else set(there) - {"crop"})
+
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row | Failure]:
         kept = {row["clip_id"] for row in inputs["decisions"].to_pylist() if row["kept"]}
         wanted = [clip for clip in inputs["clips"].to_pylist() if clip["clip_id"] in kept]
@@ -76,18 +86,28 @@ class Clips(RowStage):
         if not wanted:
             return
         (source,) = inputs["sources"].to_pylist()
+        boxes = self._boxes(inputs)
         with work.source(source["path"]) as path:
             damaged = sum(row["corrupt_frames"] + row["decode_errors"] for row in inputs["decodes"].to_pylist())
             audio = source["audio_codec"] is not None
             reader = Reader(path, Timing.of(source), source["fps"], audio, damaged, work.progress)
             for clip in wanted:
                 try:
-                    yield self._write(reader, source, clip, work)
+                    yield self._write(reader, source, clip, boxes.get(clip["clip_id"]), work)
                 except Exception as error:
                     yield Failure(clip["clip_id"], error)
                 work.progress(clip["end_s"])
 
-    def _write(self, reader: Reader, source: Row, clip: Row, work: Workspace) -> Row:
+    def _boxes(self, inputs: Mapping[str, pa.Table]) -> dict[str, Box]:
+        """What to keep of the pictures of those clips of which something is to be cut off."""
+        if not self.crop:
+            return {}
+        if "crop" not in inputs:
+            raise ValueError("clips.crop is on, but the recipe has no stage `crop` that says what to cut off")
+        rows = inputs["crop"].to_pylist()
+        return {row["clip_id"]: tuple(row["box"]) for row in rows if row["box"] and row["reasons"]}
+
+    def _write(self, reader: Reader, source: Row, clip: Row, box: Box | None, work: Workspace) -> Row:
         how = Encoding(
             self.mode,
             self.crf,
@@ -98,7 +118,7 @@ class Clips(RowStage):
             self.max_gop_s,
         )
         out = work.scratch / "clip.mp4"
-        written = write_clip(reader, _span(source, clip), how, out)
+        written = write_clip(reader, _span(source, clip), how, out, box)
         with open(out, "rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
         size = out.stat().st_size
@@ -120,6 +140,7 @@ class Clips(RowStage):
             "mode": written.mode,
             "encoded_frames": written.encoded,
             "why": written.why,
+            "crop": list(box) if box else None,
         }
 
 

@@ -13,15 +13,21 @@ import av
 from curate.media.audio_track import AudioTrack
 from curate.media.container import MediaError
 from curate.media.encoder import Encoding, encoder_name, set_up
+from curate.media.frame import cropped
 from curate.media.spans import Reader, Span
 from curate.media.verify import Intended, Proof, pixels
+
+Box = tuple[float, float, float, float]
 
 MP4 = {"movflags": "+faststart", "fflags": "+bitexact"}
 """Index first, for readers that stream; no times or versions, so that equal clips are equal files."""
 
 
-def encode_clip(reader: Reader, span: Span, how: Encoding, out: Path) -> Intended:
+def encode_clip(reader: Reader, span: Span, how: Encoding, out: Path, box: Box | None = None) -> Intended:
     """Encode a span of the reader's source into the MP4 file `out`.
+
+    Args:
+        box: the part of each picture that is kept, x0, y0, x1, y1 as shares of its sides; None keeps all.
 
     Raises:
         MediaError: no picture of the span could be decoded.
@@ -31,24 +37,26 @@ def encode_clip(reader: Reader, span: Span, how: Encoding, out: Path) -> Intende
     current = next(frames, None)
     if current is None:
         raise MediaError(f"no picture between {span.start_s:.3f} s and {span.end_s:.3f} s could be decoded again")
-    first = current.upright()
+    whole = current.upright()
+    first = cropped(whole, box) if box else whole
     proofs = [Proof(0, pixels(first))]
     times: list[int] = []
     durations: dict[int, int] = {}
-    with av.open(str(out), "w", format="mp4", container_options=MP4) as box:
-        video = cast(av.VideoStream, box.add_stream(encoder_name(how)))
+    with av.open(str(out), "w", format="mp4", container_options=MP4) as file:
+        video = cast(av.VideoStream, file.add_stream(encoder_name(how)))
         set_up(video.codec_context, first, timing.base, reader.fps, reader.aspect, how)
-        sound = AudioTrack(box, reader.path, timing, span, how.audio_bitrate) if reader.audio else None
+        sound = AudioTrack(file, reader.path, timing, span, how.audio_bitrate) if reader.audio else None
 
         def mux(packets: list[av.Packet]) -> None:
             for packet in packets:
                 packet.duration = durations.pop(packet.pts or 0)  # not every encoder hands it through
-                box.mux(packet)
+                file.mux(packet)
 
         while current is not None:
             following = next(frames, None)
             # A broadcast may change its size on the way; the clip has one, the first.
-            picture = current.upright().reformat(first.width, first.height) if times else first
+            picture = current.upright().reformat(whole.width, whole.height) if times else whole
+            picture = cropped(picture, box) if box else picture
             picture.pts = current.pts - span.start_pts
             picture.time_base = timing.base
             picture.duration = (following.pts if following else span.end_pts) - current.pts

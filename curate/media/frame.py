@@ -51,14 +51,7 @@ class Frame:
         picture = picture.reformat(max(2, width), max(2, height), "yuv420p")
         if not self._rotation:
             return picture
-        planes = [cv2.rotate(pixels, _QUARTER_TURNS[self._rotation]) for pixels in _pixels(picture)]
-        turned = av.VideoFrame(planes[0].shape[1], planes[0].shape[0], "yuv420p")
-        for plane, pixels in zip(turned.planes, planes, strict=True):
-            rows = np.zeros((plane.height, plane.line_size), np.uint8)
-            rows[:, : plane.width] = pixels
-            plane.update(rows.tobytes())
-        turned.colorspace, turned.color_range = picture.colorspace, picture.color_range
-        return turned
+        return _like(picture, [cv2.rotate(pixels, _QUARTER_TURNS[self._rotation]) for pixels in _pixels(picture)])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -173,6 +166,26 @@ class Frame:
         if self._limited:
             u, v = cv2.LUT(u, _STRETCH_CHROMA), cv2.LUT(v, _STRETCH_CHROMA)
         return self._upright(cv2.cvtColor(cv2.merge([y, v, u]), cv2.COLOR_YCrCb2BGR))
+
+
+def cropped(picture: av.VideoFrame, box: tuple[float, float, float, float]) -> av.VideoFrame:
+    """A part of an upright 8-bit 4:2:0 picture: x0, y0, x1, y1 as shares of its sides, brought to even pixels."""
+    across, down = picture.width // 2, picture.height // 2
+    x0, x1 = (round(box[n] * across) for n in (0, 2))
+    y0, y1 = (round(box[n] * down) for n in (1, 3))
+    luma, *chroma = _pixels(picture)
+    return _like(picture, [luma[2 * y0 : 2 * y1, 2 * x0 : 2 * x1], *(plane[y0:y1, x0:x1] for plane in chroma)])
+
+
+def _like(picture: av.VideoFrame, planes: list[np.ndarray]) -> av.VideoFrame:
+    """A 4:2:0 picture of other planes, in the same colours."""
+    made = av.VideoFrame(planes[0].shape[1], planes[0].shape[0], "yuv420p")
+    for plane, pixels in zip(made.planes, planes, strict=True):
+        rows = np.zeros((plane.height, plane.line_size), np.uint8)
+        rows[:, : plane.width] = pixels
+        plane.update(rows.tobytes())
+    made.colorspace, made.color_range = picture.colorspace, picture.color_range
+    return made
 
 
 def _pixels(picture: av.VideoFrame) -> list[np.ndarray]:

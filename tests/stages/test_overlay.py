@@ -1,0 +1,93 @@
+"""Logos planted on real takes are found, at their place; untouched takes have none, or null where it cannot be told."""
+
+import numpy as np
+import pytest
+
+from curate.dataset import to_arrow
+from schemas import text
+from stages.ocr import Ocr
+from stages.overlay import Overlay
+from tests.stages.looking import clip, inputs, logo, run, take, written
+
+MOVING = ["cockatoo.mp4", "dj4.mp4", "mm_struct.mp4", "panda_s1.mp4"]
+STILL = ["chaplin.mp4", "jesse_dance.mp4", "yoga.mp4"]
+
+
+def found(pictures, ocr=False):
+    tables = inputs(pictures)
+    if ocr:
+        tables["ocr"] = to_arrow(text.OCR, run(Ocr(), tables))
+    (row,) = run(Overlay(), tables)
+    return row
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_an_untouched_take_that_moves_has_none(footage, name):
+    row = found(take(footage / "footage/takes" / name))
+    assert row["watermark_share"] == 0
+    assert row["unmeasured"] is None
+
+
+@pytest.mark.parametrize("name", STILL)
+def test_where_nothing_moves_it_is_null_and_says_so(footage, name):
+    row = found(take(footage / "footage/takes" / name))
+    assert row["watermark_share"] is None
+    assert "cannot be told" in row["unmeasured"]
+
+
+@pytest.mark.parametrize("opacity", [0.4, 0.7, 1.0])
+@pytest.mark.parametrize("name", ["cockatoo.mp4", "dj4.mp4"])
+@pytest.mark.parametrize("at", [(0.05, 0.06, 0.07), (0.8, 0.75, 0.12)])
+def test_a_half_transparent_logo_is_found_at_its_place(footage, name, at, opacity):
+    pictures = logo(take(footage / "footage/takes" / name), at, opacity)
+    row = found(pictures)
+    height, width = pictures[0].shape[:2]
+    x0, y0, x1, y1 = row["boxes"][0]
+    assert (x0 + x1) / 2 == pytest.approx(at[0] + at[2] / 2, abs=0.04)
+    assert (y0 + y1) / 2 == pytest.approx(at[1] + at[2] * width / height / 2, abs=0.06)
+    assert 0 < row["watermark_share"] < 3 * at[2] ** 2 * width / height
+    assert row["kinds"][0] == "still"
+
+
+@pytest.mark.parametrize(("name", "middle"), [("dj2.mp4", (0.5, 0.07)), ("vl2_demo1.mp4", (0.84, 0.9))])
+def test_the_marks_that_real_takes_have_are_found(footage, name, middle):
+    row = found(take(footage / "footage/takes" / name))
+    assert any(x0 - 0.1 < middle[0] < x1 + 0.1 and y0 < middle[1] < y1 for x0, y0, x1, y1 in row["boxes"])
+
+
+def test_before_a_camera_on_legs_a_word_at_the_edge_is_read(footage):
+    pictures = take(footage / "footage/takes/yoga.mp4")
+    row = found(logo(pictures, (0.05, 0.04, 0.25), 0.8, "vidbay.tv"), ocr=True)
+    assert row["kinds"] == ["text"]
+    assert 0.003 < row["watermark_share"] < 0.05
+    in_the_scene = found(logo(pictures, (0.4, 0.5, 0.25), 0.8, "vidbay.tv"), ocr=True)
+    assert in_the_scene["watermark_share"] is None
+
+
+def test_the_rest_of_the_source_tells_what_a_short_clip_cannot(footage):
+    pictures = take(footage / "footage/takes/cockatoo.mp4")
+    tables = inputs(logo(pictures, (0.05, 0.06, 0.1), 0.7), [clip(0, 3, "a"), clip(3, 14, "b"), clip(90, 99, "c")])
+    rows = {row["clip_id"]: row for row in run(Overlay(), tables)}
+    assert rows["a"]["watermark_share"] == pytest.approx(rows["b"]["watermark_share"], rel=0.5)
+    assert rows["a"]["watermark_share"] > 0
+    assert "no still" in rows["c"]["unmeasured"]
+
+
+def test_a_logo_of_a_part_of_the_source_is_not_charged_to_the_rest(footage):
+    pictures = list(take(footage / "footage/takes/dj4.mp4"))
+    marked = logo(pictures[:15], (0.05, 0.06, 0.1), 0.9) + pictures[15:]
+    first, rest = run(Overlay(), inputs(marked, [clip(0, 15, "a"), clip(15, 30, "b")]))
+    assert first["watermark_share"] > 0
+    assert rest["watermark_share"] == 0
+
+
+def test_subtitles_are_no_watermark(footage):
+    pictures = take(footage / "footage/takes/cockatoo.mp4")
+    said = ["where is the river", "nobody will answer me", "after the morning train", "slowly through the garden"]
+    row = found([written(p, said[n // 2 % 4]) for n, p in enumerate(pictures)], ocr=True)
+    assert row["watermark_share"] == 0
+
+
+def test_one_colour_is_one_view():
+    row = found([np.full((90, 160, 3), level, np.uint8) for level in (0, 80, 255)])
+    assert (row["views"], row["watermark_share"]) == (1, None)
