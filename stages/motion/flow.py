@@ -98,11 +98,10 @@ class _Pass:
         if camera is None:
             # No array to write into: DIS would take what is in it for a first guess.
             return self._dis.calc(before, now, None) / columns  # type: ignore[call-overload]
-        places = places_of(rows, columns)
-        guess = camera.moves(places)
-        ends = places + guess
-        gone = (np.abs(ends.real) > 0.5) | (np.abs(ends.imag) > rows / columns / 2)
-        first = np.stack([guess.real, guess.imag], axis=-1)
+        xs, ys = places_of(rows, columns)
+        x, y = camera.moves(xs, ys)
+        gone = (np.abs(xs + x) > 0.5) | (np.abs(ys + y) > rows / columns / 2)
+        first = np.stack([x, y], axis=-1)
         flow = self._dis.calc(before, now, first * np.float32(columns)) / columns
         flow[gone] = first[gone]
         return flow
@@ -115,24 +114,24 @@ def measured(flow: np.ndarray, seconds: float) -> Row:
     # LVD-2M's picture has another shape, so a height is worth other pixels there than a width.
     theirs = cv2.magnitude(flow[..., 0] * LVD_SIZE[1], flow[..., 1] * (LVD_SIZE[0] * columns / rows))
     return {
-        "flow_mean_w_s": lengths.mean() / seconds,
+        "flow_mean_w_s": cv2.mean(lengths)[0] / seconds,
         "flow_p95_w_s": np.percentile(lengths, 95) / seconds,
-        "flow_px_520x960": theirs.mean() * LVD_GAP_S / seconds,
+        "flow_px_520x960": cv2.mean(theirs)[0] * LVD_GAP_S / seconds,
     }
 
 
 def _camera(camera: Camera, flow: np.ndarray, luma: np.ndarray, seconds: float) -> Row:
     rows, columns = luma.shape
-    moves = camera.moves(places_of(rows, columns))
-    left = cv2.magnitude(flow[..., 0] - moves.real, flow[..., 1] - moves.imag)
+    x, y = camera.moves(*places_of(rows, columns))
+    left = cv2.magnitude(flow[..., 0] - x, flow[..., 1] - y)
     return {
         "camera_x_w_s": camera.shift.real / seconds,
         "camera_y_w_s": camera.shift.imag / seconds,
         "camera_zoom_s": camera.zoom / seconds,
         "camera_roll_s": camera.roll / seconds,
         "camera_fit": camera.fit,
-        "subject_w_s": left.mean() / seconds,
-        "held_share": _held(flow, np.abs(moves), luma),
+        "subject_w_s": cv2.mean(left)[0] / seconds,
+        "held_share": _held(flow, cv2.magnitude(x, y), luma),
     }
 
 
