@@ -57,9 +57,16 @@ class Camera:
         """This one followed by another."""
         return Camera(later.turn * self.turn, later.turn * self.shift + later.shift, min(self.fit, later.fit))
 
-    def moves(self, places: np.ndarray) -> np.ndarray:
-        """Displacement of places (complex, frame widths)."""
-        return (np.complex64(self.turn) - np.complex64(1)) * places + np.complex64(self.shift)
+    def moves(self, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far places (float32, frame widths from the centre) go, x and y.
+
+        In real numbers: NumPy's products of complex arrays differ in the last bit by where in memory they lie.
+        """
+        zoomed, turned = np.float32(self.turn.real - 1), np.float32(self.turn.imag)
+        return (
+            zoomed * xs - turned * ys + np.float32(self.shift.real),
+            turned * xs + zoomed * ys + np.float32(self.shift.imag),
+        )
 
     @property
     def zoom(self) -> float:
@@ -72,11 +79,11 @@ class Camera:
         return cmath.phase(self.turn)
 
 
-def places_of(rows: int, columns: int) -> np.ndarray:
-    """Every pixel's place, (rows, columns) complex64, frame widths from the centre."""
+def places_of(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels' places, x (1, columns) and y (rows, 1), float32, frame widths from the centre."""
     xs = (np.arange(columns, dtype=np.float32) + 0.5) / columns - 0.5
     ys = (np.arange(rows, dtype=np.float32) + 0.5 - rows / 2) / columns
-    return (xs[None, :] + 1j * ys[:, None]).astype(np.complex64)
+    return xs[None, :], ys[:, None]
 
 
 class Track:
@@ -111,12 +118,12 @@ def followed(before: np.ndarray, now: np.ndarray, guess: Camera | None = None) -
         return None
     height, width = now.shape
     centred = corners - np.array([width - 1, height - 1], np.float32) / 2
-    moves = (guess or Camera()).moves((centred[:, 0] + 1j * centred[:, 1]) / width) * width
+    moves = (guess or Camera()).moves(centred[:, 0] / width, centred[:, 1] / width)
     found, known, _ = cv2.calcOpticalFlowPyrLK(
         before,
         now,
         corners,
-        corners + np.stack([moves.real, moves.imag], axis=1).astype(np.float32),
+        corners + np.stack(moves, axis=1) * width,
         winSize=(WINDOW_PX, WINDOW_PX),
         maxLevel=LEVELS if guess is None else NEAR_LEVELS,
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,

@@ -98,41 +98,50 @@ class _Pass:
         if camera is None:
             # No array to write into: DIS would take what is in it for a first guess.
             return self._dis.calc(before, now, None) / columns  # type: ignore[call-overload]
-        places = places_of(rows, columns)
-        guess = camera.moves(places)
-        ends = places + guess
-        gone = (np.abs(ends.real) > 0.5) | (np.abs(ends.imag) > rows / columns / 2)
-        first = np.stack([guess.real, guess.imag], axis=-1)
+        xs, ys = places_of(rows, columns)
+        x, y = camera.moves(xs, ys)
+        gone = (np.abs(xs + x) > 0.5) | (np.abs(ys + y) > rows / columns / 2)
+        first = np.stack([x, y], axis=-1)
         flow = self._dis.calc(before, now, first * np.float32(columns)) / columns
         flow[gone] = first[gone]
         return flow
 
 
+def lengths_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Lengths of vectors. OpenCV's `magnitude` and `mean` differ in the last bit by where in memory their input lies,
+    and a source decoded in intervals must give the same rows."""
+    return np.sqrt(x * x + y * y)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean(dtype=np.float64))
+
+
 def measured(flow: np.ndarray, seconds: float) -> Row:
     """How much there is in a flow (rows, columns, 2), in frame widths, over so many seconds."""
     rows, columns = flow.shape[:2]
-    lengths = cv2.magnitude(flow[..., 0], flow[..., 1])
+    lengths = lengths_of(flow[..., 0], flow[..., 1])
     # LVD-2M's picture has another shape, so a height is worth other pixels there than a width.
-    theirs = cv2.magnitude(flow[..., 0] * LVD_SIZE[1], flow[..., 1] * (LVD_SIZE[0] * columns / rows))
+    theirs = lengths_of(flow[..., 0] * LVD_SIZE[1], flow[..., 1] * (LVD_SIZE[0] * columns / rows))
     return {
-        "flow_mean_w_s": lengths.mean() / seconds,
+        "flow_mean_w_s": _mean(lengths) / seconds,
         "flow_p95_w_s": np.percentile(lengths, 95) / seconds,
-        "flow_px_520x960": theirs.mean() * LVD_GAP_S / seconds,
+        "flow_px_520x960": _mean(theirs) * LVD_GAP_S / seconds,
     }
 
 
 def _camera(camera: Camera, flow: np.ndarray, luma: np.ndarray, seconds: float) -> Row:
     rows, columns = luma.shape
-    moves = camera.moves(places_of(rows, columns))
-    left = cv2.magnitude(flow[..., 0] - moves.real, flow[..., 1] - moves.imag)
+    x, y = camera.moves(*places_of(rows, columns))
+    left = lengths_of(flow[..., 0] - x, flow[..., 1] - y)
     return {
         "camera_x_w_s": camera.shift.real / seconds,
         "camera_y_w_s": camera.shift.imag / seconds,
         "camera_zoom_s": camera.zoom / seconds,
         "camera_roll_s": camera.roll / seconds,
         "camera_fit": camera.fit,
-        "subject_w_s": left.mean() / seconds,
-        "held_share": _held(flow, np.abs(moves), luma),
+        "subject_w_s": _mean(left) / seconds,
+        "held_share": _held(flow, lengths_of(x, y), luma),
     }
 
 
@@ -145,7 +154,7 @@ def _held(flow: np.ndarray, moves: np.ndarray, luma: np.ndarray) -> float:
     gradient = cv2.add(cv2.convertScaleAbs(across, alpha=0.125), cv2.convertScaleAbs(down, alpha=0.125))
     size = (luma.shape[1] // CELL_PX, luma.shape[0] // CELL_PX)
     texture = cv2.resize(gradient, size, interpolation=cv2.INTER_AREA) >= TEXTURE
-    lengths = cv2.resize(cv2.magnitude(flow[..., 0], flow[..., 1]), size, interpolation=cv2.INTER_AREA)
+    lengths = cv2.resize(lengths_of(flow[..., 0], flow[..., 1]), size, interpolation=cv2.INTER_AREA)
     still = lengths < HELD * cv2.resize(moves, size, interpolation=cv2.INTER_AREA)
     middle = np.s_[size[1] // 5 : size[1] - size[1] // 5, size[0] // 5 : size[0] - size[0] // 5]
     seen = np.count_nonzero(texture[middle])

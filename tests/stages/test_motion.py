@@ -244,13 +244,14 @@ def test_a_clip_shorter_than_the_gap_is_unmeasured_and_every_second_has_a_row(pi
     )
 )
 def test_steps_of_a_camera_add_up_to_where_it_took_each_place(steps):
-    places = places_of(6, 8).ravel().astype(complex)
-    whole, at = Camera(), places
+    xs, ys = np.broadcast_arrays(*places_of(6, 8))
+    whole, at = Camera(), xs + 1j * ys.astype(float)
     for zoom, roll, x, y in steps:
         step = Camera(complex(np.exp(zoom + 1j * roll)), complex(x, y))
         whole, at = whole.then(step), step.turn * at + step.shift
     scale = max(1.0, float(np.abs(at).max()))
-    assert np.abs(places + whole.moves(places) - at).max() < 1e-3 * scale
+    x, y = whole.moves(xs, ys)
+    assert np.abs(xs + x + 1j * (ys + y) - at).max() < 1e-3 * scale
 
 
 def test_the_series_is_the_same_for_every_encoder(footage, tmp_path):
