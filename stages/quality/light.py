@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -11,6 +13,8 @@ BLACK = 24
 """Luma (0 to 255) up to which a border row or column counts as black: coded black with ringing stays below it."""
 LIT = 0.02
 """Share of a row or column that must be brighter for it to belong to the picture."""
+STRAIGHT = 0.25
+"""Share of the line just inside a border that is lit: bars end at a straight edge, darkness fades."""
 WITHIN = 3
 """Lines inside a border by which its edge is judged: ringing and half lines end there."""
 CRUSHED, BLOWN = 5, 250
@@ -62,10 +66,10 @@ def borders_of(luma: np.ndarray) -> tuple[Borders, list[float]]:
     return (left, right, top, bottom), straight
 
 
-def inside(image: np.ndarray, borders: Borders) -> np.ndarray:
-    """The part of an image that borders leave, at least a pixel."""
+def inside(image: np.ndarray, borders: Borders, straight: Sequence[float]) -> np.ndarray:
+    """The part of an image that borders with a straight edge leave, at least a pixel."""
     height, width = image.shape[:2]
-    left, right, top, bottom = borders
+    left, right, top, bottom = (b if s >= STRAIGHT else 0.0 for b, s in zip(borders, straight, strict=True))
     return image[
         int(np.ceil(top * height)) : max(1, int(height - np.ceil(bottom * height))),
         int(np.ceil(left * width)) : max(1, int(width - np.ceil(right * width))),

@@ -60,7 +60,7 @@ class _Pass:
             return None
         luma, bgr = frame.luma(SHARP_PX), frame.bgr
         borders, straight = borders_of(luma)
-        inner, colour = inside(luma, borders), inside(bgr, borders)
+        inner, colour = inside(luma, borders, straight), inside(bgr, borders, straight)
         last, self._last = self._last, luma
         hsv = cv2.cvtColor(colour, cv2.COLOR_BGR2HSV)
         return {

@@ -105,7 +105,7 @@ def _over_time(frames: Mapping[str, np.ndarray]) -> Row:
     """What the frames of a clip show one after the other."""
     if len(frames["t_s"]) < 2:
         return {}
-    fps = 1 / float(np.median(np.diff(frames["t_s"])))
+    fps = (len(frames["t_s"]) - 1) / float(frames["t_s"][-1] - frames["t_s"][0])
     change = frames["change"][1:]
     return {
         **time.flicker(frames["luma"].astype(float), fps),

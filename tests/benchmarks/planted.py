@@ -2,7 +2,7 @@
 
     python tests/benchmarks/planted.py [--work DIR] [--seconds 5] [--defect NAME]...
 
-Each real take gets each defect at several strengths (`defects.py`), is encoded, and goes through `curate run`. A rule on
+Each real take gets each defect at several strengths (`defects.py`), is encoded and goes through `curate run`. A rule on
 one column of a table, as in a recipe, says whether the defect is there; a film is found when any of its clips of a
 second or more breaks the rule. Thresholds were chosen on half of the takes (every other one, in order) at strengths of
 their own; judged are all takes and the other half alone, at strengths most of which were not used for choosing.
