@@ -23,8 +23,8 @@ REPEATED = 0.2
 """A repeated picture differs from the one before by less than this share of what its neighbours differ by."""
 NEIGHBOURS_S = 0.4
 """How far its neighbours reach to either side, seconds: a period of one repeat in twelve at 30 pictures a second."""
-MOVES = 0.25
-"""Neighbours that differ by less, 0 to 255, move too little for a repeat to be told from a still."""
+MOVES = 0.7
+"""Neighbours that differ by less, 0 to 255, move too little: the codec's refining of a repeated picture makes 0.3."""
 REFRESH = 0.5
 """By how much one picture within a frozen stretch may differ: a key frame renews the codec's noise."""
 FEW, AGREES, LONGEST_PERIOD = 0.05, 0.85, 12

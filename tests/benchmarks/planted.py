@@ -3,8 +3,8 @@
     python tests/benchmarks/planted.py [--work DIR] [--seconds 5] [--defect NAME]...
 
 Each real take gets each defect at several strengths (`defects.py`), is encoded and goes through `curate run`. A rule on
-one column of a table, as in a recipe, says whether the defect is there; a film is found when any of its clips of a
-second or more breaks the rule. Thresholds were chosen on half of the takes (every other one, in order) at strengths of
+one column of a table, as in a recipe, says whether the defect is there; a film is found when any of its clips of
+half a second or more breaks the rule. Thresholds were chosen on half of the takes (every other one, in order) at strengths of
 their own; judged are all takes and the other half alone, at strengths most of which were not used for choosing.
 Untouched are the same takes encoded alike at two qualities, and the files as they are. A take that has a defect of its
 own (`OWN`) is neither planted with it nor counted as untouched for it.
@@ -94,7 +94,8 @@ editor's mark; a line of text that stands throughout."""
 
 OF_MODELS = {"watermark": "overlay", "subtitles": "text"}
 """The stage that finds a defect, where it is not `quality`."""
-LEAST_S = 1.0
+LEAST_S = 0.5
+"""Shortest clip that is judged, seconds: strong flicker makes false cuts, and short clips of a take."""
 CRF = (21, 30)
 """Qualities in which the untouched takes are encoded; the planted ones have the first."""
 
