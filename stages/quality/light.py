@@ -82,6 +82,13 @@ def colourfulness(bgr: np.ndarray) -> float:
     return float(np.linalg.norm(spread) + 0.3 * np.linalg.norm(mean))
 
 
+def blown_share(bgr: np.ndarray) -> float:
+    """Share of the picture in which two colours at least are blown: of a yellow wall, blue need not be, nor luma."""
+    blue, green, red = cv2.split(bgr)
+    second = cv2.max(cv2.min(blue, green), cv2.min(cv2.max(blue, green), red))
+    return cv2.countNonZero(cv2.compare(second, BLOWN, cv2.CMP_GT)) / second.size  # type: ignore[call-overload]
+
+
 def hue_of(hsv: np.ndarray, share: float) -> str | None:
     """The commonest hue's name; None where less than `share` of the picture is saturated in it."""
     strong = cv2.inRange(hsv, (0, 61, 41), (180, 255, 255))  # type: ignore[call-overload]

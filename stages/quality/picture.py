@@ -15,7 +15,7 @@ from schemas import Table, quality
 from schemas.quality import GRID, PROFILE
 from stages.quality.edges import edges_of
 from stages.quality.fine import bands_of, blockiness, combed_share, native_share, noise
-from stages.quality.light import borders_of, colourfulness, hue_of, inside, light_of
+from stages.quality.light import blown_share, borders_of, colourfulness, hue_of, inside, light_of
 
 SHARP_PX = 640
 """Long side on which sharpness is measured: sizes above it compare, and sensor noise is averaged away."""
@@ -68,6 +68,7 @@ class _Pass:
             **_detail(inner),
             **edges_of(inner, SHARP_PX / max(luma.shape)),
             "saturation": cv2.mean(hsv)[1],
+            "blown_share": blown_share(colour),
             "colourfulness": colourfulness(colour),
             "hue": hue_of(hsv, self._hue_share),
             **dict(zip(("border_left", "border_right", "border_top", "border_bottom"), borders, strict=True)),

@@ -84,7 +84,7 @@ class Quality(RowStage):
             **{name: float(columns[name].mean()) for name in MEANS},
             "clipped_share": dark + bright,
             "under_share": dark,
-            "over_share": bright,
+            "over_share": float(columns["blown_share"].mean()),
             "hue": hue if votes > samples.num_rows / 2 else None,
             "motion_blur_px": _motion_blur(columns, frames),
             "frozen_share": float((differences < self.frozen_below).mean()) if len(differences) else None,

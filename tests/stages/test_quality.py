@@ -82,7 +82,7 @@ def test_an_untouched_take_has_no_defect(untouched):
     assert untouched["blur_px"] < 1
     assert untouched["smear_px"] < 1
     assert untouched["over_share"] < 0.05
-    assert untouched["clipped_share"] == pytest.approx(untouched["over_share"] + untouched["under_share"])
+    assert untouched["clipped_share"] < 0.1
     assert untouched["flicker"] < 0.006
     assert untouched["noise"] < 1
     assert untouched["native_share"] > 0.6
