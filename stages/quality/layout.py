@@ -8,13 +8,11 @@ import numpy as np
 
 from curate.stage import Row
 from schemas.quality import GRID
+from stages.quality.light import STRAIGHT
 from stages.quality.picture import STEP
 
-STRAIGHT = 0.25
-"""Share of the line just inside a border that must be lit in some samples: bars end at a straight edge, darkness
-fades."""
 SOME = 90
-"""Percentile of the samples by which that is judged: not every scene is lit up to the bars."""
+"""Percentile of the samples by which the straightness of an edge is judged: not every scene is lit up to the bars."""
 THIN = 0.004
 """Borders up to this share of a side are the blanking of old recorders or a scaler's edge; no bars."""
 
@@ -41,7 +39,7 @@ WINDOWED = 0.2
 
 def borders(columns: Mapping[str, np.ndarray]) -> Row:
     """Columns `border_share` and `crop`: black in all samples, with a straight edge in some."""
-    straight = np.stack(columns["border_straight"]).astype(float)
+    straight = np.stack(list(columns["border_straight"])).astype(float)
     kept = []
     for place, side in enumerate(("left", "right", "top", "bottom")):
         widths = columns[f"border_{side}"].astype(float)

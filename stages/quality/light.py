@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -11,6 +13,8 @@ BLACK = 24
 """Luma (0 to 255) up to which a border row or column counts as black: coded black with ringing stays below it."""
 LIT = 0.02
 """Share of a row or column that must be brighter for it to belong to the picture."""
+STRAIGHT = 0.25
+"""Share of the line just inside a border that is lit: bars end at a straight edge, darkness fades."""
 WITHIN = 3
 """Lines inside a border by which its edge is judged: ringing and half lines end there."""
 CRUSHED, BLOWN = 5, 250
@@ -62,10 +66,10 @@ def borders_of(luma: np.ndarray) -> tuple[Borders, list[float]]:
     return (left, right, top, bottom), straight
 
 
-def inside(image: np.ndarray, borders: Borders) -> np.ndarray:
-    """The part of an image that borders leave, at least a pixel."""
+def inside(image: np.ndarray, borders: Borders, straight: Sequence[float]) -> np.ndarray:
+    """The part of an image that borders with a straight edge leave, at least a pixel."""
     height, width = image.shape[:2]
-    left, right, top, bottom = borders
+    left, right, top, bottom = (b if s >= STRAIGHT else 0.0 for b, s in zip(borders, straight, strict=True))
     return image[
         int(np.ceil(top * height)) : max(1, int(height - np.ceil(bottom * height))),
         int(np.ceil(left * width)) : max(1, int(width - np.ceil(right * width))),
@@ -76,6 +80,13 @@ def colourfulness(bgr: np.ndarray) -> float:
     """Hasler and Suesstrunk's M3 (2003): 15 is slightly, 33 averagely, 59 quite, 109 extremely colourful."""
     mean, spread = cv2.meanStdDev(cv2.transform(bgr.astype(np.float32), _OPPONENT))
     return float(np.linalg.norm(spread) + 0.3 * np.linalg.norm(mean))
+
+
+def blown_share(bgr: np.ndarray) -> float:
+    """Share of the picture in which two colours at least are blown: of a yellow wall, blue need not be, nor luma."""
+    blue, green, red = cv2.split(bgr)
+    second = cv2.max(cv2.min(blue, green), cv2.min(cv2.max(blue, green), red))
+    return cv2.countNonZero(cv2.compare(second, BLOWN, cv2.CMP_GT)) / second.size  # type: ignore[call-overload]
 
 
 def hue_of(hsv: np.ndarray, share: float) -> str | None:

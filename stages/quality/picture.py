@@ -15,7 +15,7 @@ from schemas import Table, quality
 from schemas.quality import GRID, PROFILE
 from stages.quality.edges import edges_of
 from stages.quality.fine import bands_of, blockiness, combed_share, native_share, noise
-from stages.quality.light import borders_of, colourfulness, hue_of, inside, light_of
+from stages.quality.light import blown_share, borders_of, colourfulness, hue_of, inside, light_of
 
 SHARP_PX = 640
 """Long side on which sharpness is measured: sizes above it compare, and sensor noise is averaged away."""
@@ -60,7 +60,7 @@ class _Pass:
             return None
         luma, bgr = frame.luma(SHARP_PX), frame.bgr
         borders, straight = borders_of(luma)
-        inner, colour = inside(luma, borders), inside(bgr, borders)
+        inner, colour = inside(luma, borders, straight), inside(bgr, borders, straight)
         last, self._last = self._last, luma
         hsv = cv2.cvtColor(colour, cv2.COLOR_BGR2HSV)
         return {
@@ -68,6 +68,7 @@ class _Pass:
             **_detail(inner),
             **edges_of(inner, SHARP_PX / max(luma.shape)),
             "saturation": cv2.mean(hsv)[1],
+            "blown_share": blown_share(colour),
             "colourfulness": colourfulness(colour),
             "hue": hue_of(hsv, self._hue_share),
             **dict(zip(("border_left", "border_right", "border_top", "border_bottom"), borders, strict=True)),

@@ -84,7 +84,7 @@ class Quality(RowStage):
             **{name: float(columns[name].mean()) for name in MEANS},
             "clipped_share": dark + bright,
             "under_share": dark,
-            "over_share": bright,
+            "over_share": float(columns["blown_share"].mean()),
             "hue": hue if votes > samples.num_rows / 2 else None,
             "motion_blur_px": _motion_blur(columns, frames),
             "frozen_share": float((differences < self.frozen_below).mean()) if len(differences) else None,
@@ -105,7 +105,7 @@ def _over_time(frames: Mapping[str, np.ndarray]) -> Row:
     """What the frames of a clip show one after the other."""
     if len(frames["t_s"]) < 2:
         return {}
-    fps = 1 / float(np.median(np.diff(frames["t_s"])))
+    fps = (len(frames["t_s"]) - 1) / float(frames["t_s"][-1] - frames["t_s"][0])
     change = frames["change"][1:]
     return {
         **time.flicker(frames["luma"].astype(float), fps),

@@ -9,6 +9,8 @@ from stages.runs import runs
 
 FLICKER_HZ = 2.5
 """Light that swings slower than this is what happens in the scene, 1/s."""
+FLASH = 2.0
+"""A frame is a flash that is so many times farther off than three quarters of the frames are."""
 FLICKER_LEAST = 12
 """Frames from which on flicker can be told."""
 FROZEN, FROZEN_PART, FROZEN_MOST = 0.02, 0.05, 0.15
@@ -21,14 +23,17 @@ REPEATED = 0.2
 """A repeated picture differs from the one before by less than this share of what its neighbours differ by."""
 NEIGHBOURS_S = 0.4
 """How far its neighbours reach to either side, seconds: a period of one repeat in twelve at 30 pictures a second."""
-MOVES = 0.25
-"""Neighbours that differ by less, 0 to 255, move too little for a repeat to be told from a still."""
-REFRESHED = 1
-"""Pictures in a row that may differ within a frozen stretch: a key frame renews the codec's noise."""
+MOVES = 0.7
+"""Neighbours that differ by less, 0 to 255, move too little: the codec's refining of a repeated picture makes 0.3."""
+REFRESH = 0.5
+"""By how much one picture within a frozen stretch may differ: a key frame renews the codec's noise."""
 FEW, AGREES, LONGEST_PERIOD = 0.05, 0.85, 12
 """Share of repeats from which on a pattern is sought; share of frames, and
 of repeats, that must do as those one period before; longest
 period, frames."""
+MOVES_PART = 0.5
+"""The same as a part of what they differ by where the clip moves most: elsewhere the codec's refining of a repeated
+picture is as large as motion."""
 MOVING_LEAST = 24
 """Pictures of a clip that must move for repeats to be counted."""
 
@@ -45,6 +50,7 @@ def flicker(luma: np.ndarray, fps: float) -> Row:
     if len(luma) < FLICKER_LEAST or luma.mean() < 1:
         return {}
     width = min(len(luma), max(3, round(fps / FLICKER_HZ) | 1))
+    luma = _without_flashes(luma, width)
     padded = np.pad(luma, width // 2, mode="reflect")
     swing = luma - np.convolve(padded, np.ones(width) / width, "valid")[: len(luma)]
     turns = np.count_nonzero(np.diff(np.signbit(swing)))
@@ -52,6 +58,15 @@ def flicker(luma: np.ndarray, fps: float) -> Row:
         "flicker": float(np.median(np.abs(swing)) / luma.mean()),
         "flicker_hz": float(turns / 2 / (len(luma) / fps)),
     }
+
+
+def _without_flashes(luma: np.ndarray, width: int) -> np.ndarray:
+    """Mean luma with the few frames that are far from the running median brought near to it."""
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(luma, width // 2, mode="reflect"), width)
+    middle = np.median(around, axis=1)[: len(luma)]
+    off = luma - middle
+    usual = FLASH * float(np.percentile(np.abs(off), 75))
+    return middle + np.clip(off, -usual, usual)
 
 
 def repeats(change: np.ndarray, fps: float) -> Row:
@@ -66,7 +81,7 @@ def repeats(change: np.ndarray, fps: float) -> Row:
     padded = np.pad(change, reach, mode="reflect")
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
     usual = np.percentile(around, 80, axis=1)
-    moving = usual >= MOVES
+    moving = usual >= max(MOVES, MOVES_PART * float(np.percentile(usual, 80)))
     for start, end in _standing(change):
         if end - start > FREEZE_S * fps:
             moving[start:end] = False
@@ -99,5 +114,8 @@ def longest_frozen(change: np.ndarray, fps: float) -> float:
 
 def _standing(change: np.ndarray) -> list[tuple[int, int]]:
     """(first, one past the last) of each run of frames in which one picture stands."""
-    level = min(FROZEN_MOST, max(FROZEN, FROZEN_PART * float(np.percentile(change, 80))))
-    return list(runs(change <= level, REFRESHED))
+    usual = float(np.percentile(change, 80))
+    calm = change <= min(FROZEN_MOST, max(FROZEN, FROZEN_PART * usual))
+    refreshed = change <= min(REFRESH, REPEATED * usual)
+    calm[1:-1] |= refreshed[1:-1] & calm[:-2] & calm[2:]
+    return list(runs(calm, 0))

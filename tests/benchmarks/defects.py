@@ -65,13 +65,20 @@ def load(take: Path, long_side: int, seconds: float, start_s: float = 0.0) -> Fi
     return Film(pictures, Fraction(fps).limit_denominator(1001))
 
 
-def write(film: Film, out: Path, crf: int = 21, codec: str = "libx264", options: dict[str, str] | None = None) -> None:
-    """Encode a film, silent, 4:2:0."""
+def write(
+    film: Film,
+    out: Path,
+    crf: int = 21,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    pixels: str = "yuv420p",
+) -> None:
+    """Encode a film, silent."""
     with av.open(str(out), "w") as box:
         given = {"crf": str(crf), "preset": "veryfast"} if codec == "libx264" else {}
         stream = box.add_stream(codec, rate=film.fps, options=given | (options or {}))
         height, width = film.pictures[0].shape[:2]
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
         for picture in film.pictures:
             box.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "bgr24")))
         box.mux(stream.encode(None))
