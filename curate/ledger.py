@@ -15,7 +15,8 @@ from curate.stage import Row
 from schemas import clips, decisions, errors, ledger, media, screening, shards
 from schemas import sources as source_table
 
-_SOURCE_COLUMNS = ("source_id", "path", "failure", "duration_s")
+SOURCE_COLUMNS = ("source_id", "path", "failure", "duration_s")
+"""What the ledger needs to know of a source."""
 
 NO_CLIP = "no take was found in it"
 
@@ -141,8 +142,8 @@ def _register(
     table_keys: Mapping[str, Sequence[str]],
     writers: Mapping[str, str],
 ) -> None:
-    rows = [{k: s[k] for k in _SOURCE_COLUMNS} for s in sources]
-    columns = pa.schema([source_table.SOURCES.schema.field(name) for name in _SOURCE_COLUMNS])
+    rows = [{k: s[k] for k in SOURCE_COLUMNS} for s in sources]
+    columns = pa.schema([source_table.SOURCES.schema.field(name) for name in SOURCE_COLUMNS])
     database.register("sources", pa.Table.from_pylist(rows, schema=columns))
     for name in ("clips", "screening", "decisions", "errors"):
         table = TABLES[name]

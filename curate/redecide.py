@@ -92,7 +92,7 @@ def _redecide(dataset: Dataset, overrides: Sequence[str], write: bool) -> Redeci
     made = _Made(dataset)
     for stage in _deciding(new):
         made.decide(Context(dataset, new), stage)
-    sources = dataset.scan(source_table.SOURCES).to_table().to_pylist()
+    sources = dataset.scan(source_table.SOURCES).to_table(columns=list(ledger.SOURCE_COLUMNS)).to_pylist()
     table_keys = {t: sorted(dataset.keys(t)) for t in new.tables} | {"errors": sorted(dataset.keys("errors"))}
     writers = {stage.writes.name: stage.name for stage in new.stages}
     made.drop_outdated_errors(_after_decisions(new))

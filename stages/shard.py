@@ -103,12 +103,11 @@ def _bulky(kind: pa.DataType) -> bool:
 
 def _samples(scores: Mapping[str, list[str]]) -> str:
     """SQL of a row per sample, with a struct of each table's scores under the table's name."""
-    packed = [
-        f"case when {name}.clip_id is not null then "
-        f"struct_pack({', '.join(f'{c!r} := {name}.{c}'.replace(chr(39), chr(34)) for c in columns)}) end as {name}"
-        for name, columns in scores.items()
-    ]
-    joined = [f"left join {name} using (clip_id)" for name in scores]
+    packed = []
+    for name, columns in scores.items():
+        fields = ", ".join(f'"{column}" := "{name}"."{column}"' for column in columns)
+        packed.append(f'case when "{name}".clip_id is not null then struct_pack({fields}) end as "{name}"')
+    joined = [f'left join "{name}" using (clip_id)' for name in scores]
     return f"""
     with tree as (
         select clip_id,

@@ -18,11 +18,10 @@ import deciding
 import numpy as np
 import pyarrow as pa
 
-from curate import ledger, report
-from curate.books import states, write_recipe, write_summary
+from curate import report
 from curate.dataset import Dataset
 from curate.keys import digest
-from schemas import captions, clips, sources, stills
+from schemas import captions, clips, stills
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "curate"))
 from browser import chromium, until
@@ -40,19 +39,10 @@ def make(folder: Path, count: int) -> Dataset:
     """A finished dataset of made-up clips."""
     plan = deciding.make(folder, count)
     dataset = Dataset(str(folder))
-    scanned = {t: dataset.scan(plan.writer(t).writes) for t in ("clips", "motion", "quality")}
-    (select,) = [s for s in plan.stages if s.name == "select"]
-    rows = pa.concat_tables(select.run(scanned, None))
-    dataset.write_part(select.writes, digest("decisions"), rows, {})
-    write_recipe(dataset, plan)
     takes = dataset.scan(clips.TABLE).to_table(columns=["clip_id", "source_id", "start_s", "end_s"])
     _add_captions(dataset, takes)
     _add_stills(dataset, takes)
-    keys = {t: sorted(dataset.keys(t)) for t in ("clips", "decisions", "errors")}
-    listed = dataset.scan(sources.SOURCES).to_table().to_pylist()
-    book = ledger.build(dataset, listed, keys, {s.writes.name: s.name for s in plan.stages})
-    ledger.write(dataset, book)
-    write_summary(dataset, ledger.funnel(dataset, book, keys), states(book))
+    deciding.finish(dataset, plan)
     return dataset
 
 
@@ -98,10 +88,8 @@ def main() -> None:
         print(f"data.js {os.path.getsize(page.parent / 'data.js') / 1e6:.1f} MB")
         times = [opened(page.as_uri()) for _ in range(3)]
     best = min(drawn for drawn, _ in times)
-    print(
-        f"opened in {best:.2f} s (best of {[round(d, 2) for d, _ in times]}), "
-        f"slider felt in {min(m for _, m in times):.2f} s"
-    )
+    felt = min(moved for _, moved in times)
+    print(f"opened in {best:.2f} s (best of {[round(d, 2) for d, _ in times]}), slider felt in {felt:.2f} s")
     print(f"bound {BOUND_S} s: {'held' if best <= BOUND_S else 'MISSED'}")
     sys.exit(best > BOUND_S)
 
