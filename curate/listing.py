@@ -26,6 +26,8 @@ LIST_SUFFIXES = frozenset({".csv", ".parquet"})
 
 PATHS = csv.ConvertOptions(column_types={"path": pa.string()})
 """A path is text, even where all of a list's names look like numbers or dates."""
+ONE_THREAD = csv.ReadOptions(use_threads=False)
+"""A list is short; and a reader's threads, left behind by a bad one, may abort the process when it ends."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ def _from_list(given: str, fs: Any, path: str) -> Iterator[Listed]:
     try:
         with fs.open(path, "rb") as file:
             rows = (
-                pq.read_table(file) if path.lower().endswith(".parquet") else csv.read_csv(file, convert_options=PATHS)
+                pq.read_table(file)
+                if path.lower().endswith(".parquet")
+                else csv.read_csv(file, ONE_THREAD, convert_options=PATHS)
             )
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{given}: cannot be read as a list: {str(error).splitlines()[0]}") from error
