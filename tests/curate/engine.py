@@ -15,6 +15,9 @@ from curate.progress import Reporter
 from curate.run import Summary, run
 from schemas import Table
 
+RECIPE = str(Path(__file__).with_name("engine.yaml"))
+"""The whole chain, without the networks of the bundled recipe: what is tested is the engine."""
+
 # Everything of a source is a clip, so that short test footage goes all the way.
 EVERYTHING = ["takes.min_s=1", "screen.rules={}", "select.rules={}", "clips.preset=ultrafast"]
 
@@ -24,10 +27,11 @@ def curate(
     output: Path,
     scheduler: str,
     overrides: Sequence[str] = EVERYTHING,
+    recipe: str = RECIPE,
     retry_failed: bool = False,
 ) -> Summary:
-    """`curate run long_take` in this process, on the tests' cluster."""
-    plan = recipes.load("long_take", list(overrides))
+    """`curate run` in this process, on the tests' cluster."""
+    plan = recipes.load(recipe, list(overrides))
     with Reporter(Console(stderr=True), quiet=True) as reporter:
         return run(plan, [str(i) for i in inputs], str(output), reporter, scheduler, retry_failed=retry_failed)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import av
 import pytest
-from engine import curate, rows
+from engine import RECIPE, curate, rows
 
 from schemas import clips, errors, ledger, sources
 
@@ -110,7 +110,7 @@ def test_strict_exits_with_1_and_names_nothing_twice(bad, tmp_path, scheduler):
         "-m",
         "curate.cli",
         "run",
-        "long_take",
+        RECIPE,
         "-i",
         str(bad / "text.mp4"),
         str(bad / "plain.mp4"),

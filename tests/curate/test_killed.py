@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from engine import fingerprint, rows
+from engine import RECIPE, fingerprint, rows
 
 from curate.dataset import Dataset, DatasetBusyError
 from schemas import ledger
@@ -34,7 +34,7 @@ def command(inputs, output):
         "pack.target_mb=1",
     )
     overrides = [part for setting in settings for part in ("--set", setting)]
-    return [sys.executable, "-m", "curate.cli", "run", "long_take", "-i", str(inputs), "-o", str(output), *overrides]
+    return [sys.executable, "-m", "curate.cli", "run", RECIPE, "-i", str(inputs), "-o", str(output), *overrides]
 
 
 def start(inputs, output):

@@ -55,10 +55,11 @@ def test_a_source_that_cannot_be_seeked_stays_whole(source):
 def test_a_key_changes_with_content_and_parameters_and_not_with_the_place(source):
     loaded = recipe.load("long_take")
     segment = plan.segments(loaded)[0]
-    assert [s.name for s in segment.stages] == ["signals", "flow", "picture", "cuts", "takes", "motion", "quality"]
+    probes = ["signals", "flow", "vectors", "picture", "stills", "hashes"]
+    assert [s.name for s in segment.stages] == [*probes, "cuts", "takes", "motion", "motion_seconds", "quality"]
 
     def keys(segment, source):
-        state = State([source])
+        state = State([source], loaded.tables)
         tables = {s.writes.name: set() for s in segment.stages} | {"decodes": set()}
         list(plan.source_tasks(segment, state, tables, 300.0))
         return {table: found[source["source_id"]] for table, found in state.source_keys.items()}
@@ -68,4 +69,4 @@ def test_a_key_changes_with_content_and_parameters_and_not_with_the_place(source
     assert not set(keys(segment, source | {"source_id": "1" * 32}).values()) & set(before.values())
     other = plan.segments(recipe.load("long_take", ["cuts.threshold=30"]))[0]
     changed = {table for table, key in keys(other, source).items() if key != before[table]}
-    assert changed == {"boundaries", "clips", "motion", "quality"}
+    assert changed == {"boundaries", "clips", "motion", "motion_seconds", "quality"}

@@ -186,7 +186,7 @@ def test_parts_carry_their_provenance(made):
     output, _ = made
     part = next((output / "tables/motion").iterdir())
     told = json.loads(pq.read_schema(part).metadata[PROVENANCE])
-    assert told["recipe"] == "long_take"
+    assert told["recipe"] == "engine"
     assert told["stage"] == "motion"
     assert told["parameters"]["static_below_w_s"] == 0.004
     assert {"longtake", "av", "pyarrow"} <= set(told["versions"])

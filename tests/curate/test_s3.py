@@ -7,7 +7,7 @@ import sys
 
 import boto3
 import pytest
-from engine import rows
+from engine import RECIPE, rows
 
 from schemas import sources
 
@@ -41,7 +41,7 @@ def test_sources_on_s3_become_shards_and_are_not_fetched_twice(bucket, footage, 
         "-m",
         "curate.cli",
         "run",
-        "long_take",
+        RECIPE,
         "-i",
         "s3://reels/raw",
         "-o",
