@@ -24,6 +24,10 @@ SPREAD = 0.03
 NEW, BYTES, OFFSET = 0.37, 1.07, -1.08
 """Of the log odds of a jump by both: fitted by `tests/benchmarks/cutfit/codec.py` with even odds before."""
 
+LEAST, MOST = -0.3, 1.0
+"""Bounds of what it says: it is not independent of the pictures, and a jump that keeps its framing leaves an encoder
+much to predict from, so that silence says little."""
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -57,10 +61,10 @@ def log_odds(frames: Sequence[Coded | None], at: int) -> float | None:
         at: the number of the first frame of what would be the new shot.
 
     Returns:
-        None where the codec does not tell; else between -1 and 2, for it is not independent of the pictures.
+        None where the codec does not tell.
     """
     found = measured(frames, at)
-    return None if found is None else float(np.clip(NEW * found[0] + BYTES * found[1] + OFFSET, -1, 2))
+    return None if found is None else float(np.clip(NEW * found[0] + BYTES * found[1] + OFFSET, LEAST, MOST))
 
 
 def measured(frames: Sequence[Coded | None], at: int) -> tuple[float, float] | None:

@@ -4,9 +4,10 @@
 
 Each real take gets each defect at several strengths (`defects.py`), is encoded and goes through `curate run`. A rule on
 one column of a table, as in a recipe, says whether the defect is there; a film is found when any of its clips of half a
-second or more breaks the rule. Thresholds were chosen on half of the takes (every other one, in order) at strengths of
-their own; judged are all takes, and the other half alone. Three things were changed after a first judgement: which
-colours make a pixel blown, how much must move for repeats to be counted, and the length of the clips that are judged.
+second or more breaks the rule. Thresholds were set on the untouched takes and on planted films of some of them, mostly
+at strengths of their own; judged are all takes, and every other one alone. Four things were changed after a first
+judgement: which colours make a pixel blown and how many may be, how much must move for repeats to be counted, and the
+length of the clips that are judged. So this is what the rules do to these films, not what they will do to others.
 Untouched are the same takes encoded alike at two qualities, and the files as they are. A take that has a defect of its
 own (`OWN`) is neither planted with it nor counted as untouched for it.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -30,8 +31,6 @@ from films import footage_root
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-
-from curate.plugins import entries
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,15 @@ OWN = {
 """What the takes have of themselves: bars and 18 pictures a second in 25; 24 and 25 in 30; a stock agency's and an
 editor's mark; a line of text that stands throughout."""
 
-OF_MODELS = {"watermark": "overlay", "subtitles": "text"}
-"""The stage that finds a defect, where it is not `quality`."""
 LEAST_S = 0.5
 """Shortest clip that is judged, seconds: strong flicker makes false cuts, and short clips of a take."""
+OF_STILLS = ("watermark", "subtitles")
+"""Defects that are found on stills, of which there is one a second."""
+STILLS_S, STILLS_PX = 12.0, 640
+"""Length and long side of the films for those."""
+PLAIN = {"signals": {}, "picture": {}, "cuts": {}, "takes": {}, "quality": {}}
+LOOKING = {"signals": {}, "stills": {}, "cuts": {}, "takes": {"min_s": LEAST_S}, "ocr": {}, "text": {}, "overlay": {}}
+"""The stages of either recipe; networks look at all takes that are long enough."""
 CRF = (21, 30)
 """Qualities in which the untouched takes are encoded; the planted ones have the first."""
 
@@ -147,10 +151,10 @@ def make(films: Sequence[Specimen], takes: Sequence[Path], long_side: int, secon
             half.rename(film.path)
 
 
-def curated(films: Sequence[Specimen], stages: Sequence[str], work: Path, name: str) -> Path:
+def curated(films: Sequence[Specimen], stages: Mapping[str, Mapping[str, float]], work: Path, name: str) -> Path:
     """The dataset that `curate run` makes of the films by a recipe of these stages."""
     recipe, dataset, listed = work / f"{name}.yaml", work / name, work / f"{name}.csv"
-    recipe.write_text(yaml.safe_dump({"name": name, "stages": {stage: {} for stage in stages}}, sort_keys=False))
+    recipe.write_text(yaml.safe_dump({"name": name, "stages": dict(stages)}, sort_keys=False))
     listed.write_text("\n".join(["path", *(str(film.path) for film in films)]) + "\n")
     command = [str(Path(sys.executable).with_name("curate")), "run", str(recipe), "-i", str(listed), "-o", str(dataset)]
     subprocess.run(command, check=True, stdout=sys.stderr)
@@ -169,14 +173,10 @@ def broken(dataset: Path, rule: Rule) -> set[str]:
     return {row[0] for row in duckdb.sql(query).fetchall()}
 
 
-def judged(films: Sequence[Specimen], names: Sequence[str], datasets: dict[str, Path]) -> Table:
-    """The table: a row for each defect."""
-    table = Table("defect", "rule", "planted", "found", "share", "other half", "untouched", "false alarms", "precision")
+def judge(table: Table, films: Sequence[Specimen], names: Sequence[str], dataset: Path) -> None:
+    """Add a row for each defect."""
     for name in names:
-        table_of = RULES[name].column.partition(".")[0]
-        if table_of not in datasets:
-            continue
-        hit = broken(datasets[table_of], RULES[name])
+        hit = broken(dataset, RULES[name])
         planted = [film for film in films if film.defect == name]
         other = [film for film in planted if not film.chosen_on]
         untouched = [film for film in films if film.defect is None and name not in OWN.get(film.take, ())]
@@ -198,7 +198,6 @@ def judged(films: Sequence[Specimen], names: Sequence[str], datasets: dict[str, 
             f"{wrong} ({rate:.1%})",
             f"{recall / max(1e-9, recall + rate):.3f}",
         )
-    return table
 
 
 def main(
@@ -216,25 +215,21 @@ def main(
     """Plant defects, run the stages, judge."""
     cv2.setNumThreads(1)
     names = defect or list(RULES if more else ASKED)
-    absent = {name: stage for name, stage in OF_MODELS.items() if stage not in entries("stages")}
-    for name in [name for name in names if name in absent]:
-        print(f"{name}: left out, for no stage `{absent[name]}` is installed", file=sys.stderr)
-    names = [name for name in names if name not in absent]
-    folder = work / "films"
-    folder.mkdir(parents=True, exist_ok=True)
     takes = list(defects.takes(footage_root(footage)))
-    films = list(specimens(takes, names, folder))
-    make(films, takes, long_side, seconds)
-    datasets: dict[str, Path] = {}
-    of_models = [name for name in names if name in OF_MODELS]
-    plain = [film for film in films if film.defect not in of_models]
-    if len(of_models) < len(names):
-        datasets["quality"] = curated(plain, ["signals", "picture", "cuts", "takes", "quality"], work, "quality")
-    if of_models:
-        stages = ["signals", "picture", "stills", "cuts", "takes", *{OF_MODELS[name]: None for name in of_models}]
-        chosen = [film for film in films if film.defect in of_models or film.defect is None]
-        datasets |= dict.fromkeys(("text", "overlay"), curated(chosen, stages, work, "models"))
-    Console(width=180).print(judged(films, names, datasets))
+    columns = ("defect", "rule", "planted", "found", "share", "other half", "untouched", "false alarms", "precision")
+    table = Table(*columns)
+    plain, stills = [[name for name in names if (name in OF_STILLS) == of_stills] for of_stills in (False, True)]
+    for kind, chosen, stages, length, size in (
+        ("quality", plain, PLAIN, seconds, long_side),
+        ("stills", stills, LOOKING, STILLS_S, STILLS_PX),
+    ):
+        folder = work / f"films for {kind}"
+        folder.mkdir(parents=True, exist_ok=True)
+        films = list(specimens(takes, chosen, folder)) if chosen else []
+        make(films, takes, size, length)
+        if films:
+            judge(table, films, chosen, curated(films, stages, work, kind))
+    Console(width=180).print(table)
 
 
 if __name__ == "__main__":
