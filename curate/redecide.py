@@ -284,6 +284,13 @@ def command(dataset: str) -> list[str]:
 
 
 def outstanding(dataset: Dataset) -> list[dict[str, Any]]:
-    """What `curate run` has still to do after a new decision, for those who show a dataset."""
+    """What `curate run` has still to do after a new decision, for those who show a dataset.
+
+    Nothing is known of a recipe that cannot be read here, as where a package with one of its stages is not installed.
+    """
+    try:
+        recipe = read_recipe(dataset)
+    except RecipeError:
+        return []
     book = dataset.scan(ledger_table.TABLE).to_table()
-    return [vars(work) for work in to_do(dataset, read_recipe(dataset), book)]
+    return [vars(work) for work in to_do(dataset, recipe, book)]

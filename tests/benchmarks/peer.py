@@ -1,7 +1,7 @@
 """Longtake beside Data-Juicer, the peer that runs on a CPU: cut, measure motion, write every shot as a clip.
 
 Both get the same film: 100 s of 1280x720 at 24 fps, twelve real takes with eleven hard cuts, no sound. Longtake runs
-`all_shots.yaml`, which also measures picture quality: with its own detector (`as it comes`), and with the content score
+`all_shots.yaml`: with its own detector (`as it comes`), and with the content score
 by which Data-Juicer cuts (`as theirs`), whose wrong cuts between key frames must be encoded. Data-Juicer runs
 `video_split_by_scene_mapper` and `video_motion_score_filter` at their defaults, but for three things that make the work
 the same: shots may be as short as a frame, no motion is too little, and in the row `as ours` x264 runs at veryfast, crf

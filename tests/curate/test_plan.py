@@ -22,7 +22,7 @@ def source():
     return {
         "source_id": "0" * 32, "path": "/films/a.mp4", "paths": ["/films/a.mp4"], "user": "{}", "duration_s": HOUR,
         "seekable": True, "time_base_num": 1, "time_base_den": 1000, "start_pts": 0, "rotation": 0, "fps": 25.0,
-        "audio_codec": None, "split_pts": list(range(0, HOUR * 1000, 5000)),
+        "audio_codec": None, "width": 640, "height": 360, "split_pts": list(range(0, HOUR * 1000, 5000)),
     }  # fmt: skip
 
 
