@@ -214,7 +214,7 @@ def test_near_meaning_is_found_among_vectors_of_one_network(takes, run):
         "copy of b": ("x", [0.9, 0.3, 0.0]),
     }  # fmt: skip
     panda = takes["panda_s1"]
-    pictures = {name: grey for name in there} | {"b": sampled(panda), "copy of b": sampled(panda, change=rough)}
+    pictures = dict.fromkeys(there, grey) | {"b": sampled(panda), "copy of b": sampled(panda, change=rough)}
     inputs = with_vectors(tables(pictures, a={"width": 1920, "height": 1080}), there)
     found = run(inputs)
     assert {name: row["copy_of"] for name, row in found.items() if row["copy_of"]} == {"b": "a", "copy of b": "a"}
@@ -233,7 +233,7 @@ def test_a_cluster_has_a_quota_that_its_best_clips_fill(run):
     vectors["none"] = ("x", None)
     grey = np.full((2, 16, 16), 9, np.uint8)
     sizes = {f"c{n:02}": {"width": 100 + n, "height": 100} for n in range(50)}
-    inputs = with_vectors(tables({name: grey for name in vectors}, **sizes), vectors)
+    inputs = with_vectors(tables(dict.fromkeys(vectors, grey), **sizes), vectors)
     found = run(inputs, Balance(clusters=3, most=10))
     clusters = [found[f"c{n:02}"]["cluster"] for n in range(50)]
     assert len(set(clusters[:40])) == len(set(clusters[40:48])) == len(set(clusters[48:])) == 1
