@@ -48,14 +48,14 @@ def candidates(samples: Samples) -> Candidates:
     sound = np.flatnonzero(~samples.flat)
     owner = samples.clips()[sound].astype(np.int64)
     clips = len(samples.starts) - 1
-    index = [_Band(samples.hashes[sound], owner, turn) for turn in range(0, BITS, BAND)]
+    index = [_Band(*_distinct(samples.hashes[sound], owner), turn) for turn in range(0, BITS, BAND)]
     tally = np.empty((2, 0), np.int64)
     for view in range(len(VIEWS)):
-        hashes = samples.hashes[sound] if not view else _seen(samples, sound, view)
+        hashes, owners = _distinct(samples.hashes[sound] if not view else _seen(samples, sound, view), owner)
         for mirror in (False, True):
             looked_up = hashes ^ MIRROR if mirror else hashes
             for band in index:
-                pairs = band.near(looked_up, owner, both_ways=view > 0)
+                pairs = band.near(looked_up, owners, both_ways=view > 0)
                 tally = _tally(tally, (_code(*pair, view, mirror, clips) for pair in pairs))
     return _chosen(tally, clips)
 
@@ -67,6 +67,14 @@ def _seen(samples: Samples, sound: np.ndarray, view: int) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
 
+def _distinct(hashes: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each hash of a clip once: a picture that stands still is one picture."""
+    order = np.lexsort((hashes, owner))
+    hashes, owner = hashes[order], owner[order]
+    new = np.append(True, (hashes[1:] != hashes[:-1]) | (owner[1:] != owner[:-1]))[: len(hashes)]
+    return hashes[new], owner[new]
+
+
 class _Band:
     """Samples sorted by their hashes, a band of which has been turned to the front."""
 
@@ -75,13 +83,11 @@ class _Band:
         self._hashes, self._owner = self._sorted(hashes, owner)
 
     def _sorted(self, hashes: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Turned and in order. A picture that stands still in a clip counts once."""
+        """Turned and in order."""
         if self._turn:
             hashes = (hashes << self._turn) | (hashes >> (np.uint64(BITS) - self._turn))
-        order = np.lexsort((owner, hashes))
-        hashes, owner = hashes[order], owner[order]
-        new = np.append(True, (hashes[1:] != hashes[:-1]) | (owner[1:] != owner[:-1]))[: len(hashes)]
-        return hashes[new], owner[new]
+        order = np.argsort(hashes)
+        return hashes[order], owner[order]
 
     def near(self, hashes: np.ndarray, owner: np.ndarray, both_ways: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(clip looked up, clip found) of pairs of samples that share the band and differ in few bits, in chunks.

@@ -51,13 +51,14 @@ class Dedup(TableStage):
     way 0.75; other footage reaches 0.5."""
     still_similar: float = Field(0.97, gt=0, le=1)
     """The same where nothing moves in either, so that the picture is all there is to tell them apart by."""
-    moves_alike: float = Field(0.6, gt=0, le=1)
+    moves_alike: float = Field(0.5, gt=0, le=1)
     """Least correlation of what changes in them, so that two takes of one place, or two hours of one surveillance
-    camera, are not copies of each other: those reach 0.46, copies 0.75."""
+    camera, are not copies of each other. Over 5 s and more those reach 0.46; copies have 0.9, and 0.52 where a dancer
+    was sampled just between the original's samples."""
     share: float = Field(0.8, gt=0, le=1)
     """Share of a clip that the other must show for it to be a copy: with less of it, too much would be lost."""
-    overlap_s: float = Field(2.0, gt=0)
-    """Shortest overlap that proves anything, seconds."""
+    overlap_s: float = Field(3.0, gt=0)
+    """Shortest overlap that proves anything, seconds: over 2 s, two hours of one camera reach 0.51."""
     near_meaning: float | None = Field(0.99, gt=0, le=1)
     """Least cosine of two clips' embeddings that makes them copies in meaning: SemDeDup's epsilon (Abbas et al.,
     arXiv:2303.09540) of 0.01, as NeMo Curator and cosmos-curate have it. None: only the same footage counts."""

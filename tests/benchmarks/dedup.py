@@ -145,11 +145,9 @@ def report(originals: list[Clip], others: list[Clip], made: dict[str, list[Clip]
     print(f"{'all':52} {rights:4}/{asked:<4} {rights / asked:.3f}")
     told = found([*originals, *others], series)
     shown = [clip for clip in others if clip.name.startswith("film ")]
-    right = sum(told.get(clip.name) == clip.take for clip in shown)
-    print(f"\nshots of the edited film found in their takes: {right}/{len(shown)}")
-    print(
-        "    not:", [(clip.name, clip.take, told.get(clip.name)) for clip in shown if told.get(clip.name) != clip.take]
-    )
+    # A shot that is larger than its take is the one kept.
+    missed = [f"{c.name} ({c.take})" for c in shown if told.get(c.name, c.name) != told.get(c.take, c.take)]
+    print(f"\nshots of the edited film found with their takes: {len(shown) - len(missed)}/{len(shown)}", *missed)
     told = found(every, series)
     wrong = [(a, b) for a, b in told.items() if take[a] != take[b]]
     left = [name for clip in every if (name := clip.name) not in told]
