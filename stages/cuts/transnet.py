@@ -19,8 +19,8 @@ SIZE = (48, 27)
 """Columns and rows of the network's input."""
 WINDOW, MARGIN = 100, 25
 """Frames that the network sees at once, and how many at either end only help to judge those between: as published."""
-BATCH = 8
-"""Spans of one length that are asked about at once: beyond that a core gains nothing, and memory grows."""
+BATCH = WINDOW
+"""Frames of spans of one length that are asked about at once: a core gains nothing beyond, and each costs 3 MiB."""
 LONGEST_CUT = 2
 """Frames of a run that is a hard cut; it answers a gradual transition with a longer one."""
 
@@ -58,8 +58,9 @@ def judged(spans: Sequence[np.ndarray]) -> list[np.ndarray]:
     lengths = sorted({len(span) for span in spans} - {0})
     for length in lengths:
         alike = [n for n, span in enumerate(spans) if len(span) == length]
-        for first in range(0, len(alike), BATCH):
-            batch = alike[first : first + BATCH]
+        at_once = max(1, BATCH // length)
+        for first in range(0, len(alike), at_once):
+            batch = alike[first : first + at_once]
             for n, answer in zip(batch, _ask(np.stack([spans[n] for n in batch])), strict=True):
                 answers[n] = answer
     return answers
