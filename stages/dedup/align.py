@@ -104,6 +104,8 @@ def match(a: Track, b: Track, view: int, mirror: bool, a_is_cropped: bool) -> Ma
     if best is not None and _worth(best) >= PLAIN:
         return best
     for likeness in _likenesses(*seen):
+        if best is not None and _worth(best) >= PLAIN:
+            break
         for line in _lines(*likeness, b.times):
             best = _better(best, _nudged(*seen, *line))
     if best is None or best.similarity < HOPELESS:

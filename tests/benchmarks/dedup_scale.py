@@ -64,7 +64,7 @@ def changed(random: np.random.Generator, pictures: np.ndarray, kind: str) -> np.
         pictures = pictures @ VIEWS[random.integers(1, len(VIEWS))].T
     elif kind == "sub-span":
         shift, first = random.uniform(0, 1), int(random.integers(0, len(pictures) // 4))
-        pictures = (pictures[:-1] * (1 - shift) + pictures[1:] * shift)[first : first + len(pictures) // 2]
+        pictures = (pictures[:-1] * (1 - shift) + pictures[1:] * shift)[first : first + len(pictures) * 7 // 10]
     noise = random.standard_normal(pictures.shape) * 1.5
     return pictures * random.uniform(0.8, 1.2) + random.uniform(-10, 10) + noise
 
