@@ -111,7 +111,7 @@ def funnel(dataset: Dataset, book: pa.Table, table_keys: Mapping[str, Sequence[s
             for name in ("screening", "decisions"):
                 database.register(name, dataset.scan(TABLES[name], table_keys.get(name, [])))
             for stage, name, out, lost in database.sql(_FIRST_RULES).fetchall():
-                total, hours = total - out, hours - lost
+                total, hours = total - out, max(0.0, hours - lost)
                 steps.append(Step(f"after {stage}.{name}" if stage else f"after {name}", total, hours))
         steps.append(Step("kept", *_tally(database, "kind = 'clip' and state = 'kept'")))
     return steps

@@ -57,11 +57,12 @@ class Overlay(RowStage):
     name: ClassVar[str] = "overlay"
     writes: ClassVar[Table] = overlay.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "clips": ("clip_id", "source_id", "start_s", "end_s"),
+        "clips": looks.CLIP,
         "stills": ("t_s", "jpeg"),
     }
     reads_if_there: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "ocr": ("clip_id", "t_s", "boxes", "texts", "confidences")
+        "screening": looks.SCREENING,
+        "ocr": ("clip_id", "t_s", "boxes", "texts", "confidences"),
     }
 
     least_views: int = Field(6, ge=3, le=MOST_VIEWS)
@@ -86,13 +87,14 @@ class Overlay(RowStage):
         for still in inputs["ocr"].to_pylist() if "ocr" in inputs else []:
             if still["t_s"] is not None:
                 read.setdefault(still["clip_id"], []).append(still)
-        everywhere = stills.views(range(len(times)))
+        clips = list(looks.looked_at(inputs))
+        everywhere = stills.views(range(len(times))) if any(why is None for _, why in clips) else []
         whole = self._marks(stills, everywhere)
-        for clip in inputs["clips"].to_pylist():
+        for clip, why_not in clips:
             row: Row = {"clip_id": clip["clip_id"], "source_id": clip["source_id"], "views": 0}
             numbers = looks.inside(times, clip)
-            if not numbers:
-                yield row | {"unmeasured": "no still lies inside the clip"}
+            if why_not or not numbers:
+                yield row | {"unmeasured": why_not or "no still lies inside the clip"}
                 continue
             views = everywhere if len(numbers) == len(times) else stills.views(numbers)
             marks = [mark for mark in whole if _shown(mark, stills, views)]

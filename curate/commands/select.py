@@ -57,7 +57,9 @@ def told(works: list[Work]) -> str:
 def _show(console: Console, found: Redecision) -> None:
     table = Table("step", "clips before", "after", "hours before", "after", "change")
     before = {step.name: step for step in found.before}
-    for step in [*found.after, *(s for s in found.before if s.name not in {a.name for a in found.after})]:
+    *rules, kept = found.after
+    gone = [step for step in found.before if step.name not in {after.name for after in found.after}]
+    for step in (*rules, *gone, kept):
         old = before.get(step.name)
         new = step if step in found.after else None
         table.add_row(step.name, *_row(old, new))

@@ -7,7 +7,7 @@ from curate.dataset import to_arrow
 from schemas import text
 from stages.ocr import Ocr
 from stages.overlay import Overlay
-from tests.stages.looking import clip, inputs, logo, run, take, written
+from tests.stages.looking import clip, inputs, logo, run, screening, take, written
 
 MOVING = ["cockatoo.mp4", "dj4.mp4", "mm_struct.mp4", "panda_s1.mp4"]
 STILL = ["chaplin.mp4", "jesse_dance.mp4", "yoga.mp4"]
@@ -91,3 +91,13 @@ def test_subtitles_are_no_watermark(footage):
 def test_one_colour_is_one_view():
     row = found([np.full((90, 160, 3), level, np.uint8) for level in (0, 80, 255)])
     assert (row["views"], row["watermark_share"]) == (1, None)
+
+
+def test_only_what_cheap_scores_leave_is_looked_at(footage):
+    pictures = logo(take(footage / "footage/takes/dj4.mp4"), (0.05, 0.06, 0.07), 1.0)
+    tables = inputs(pictures, [clip(0, 11, "in"), clip(11, 1e6, "out")])
+    tables["screening"] = screening(**{"in": True, "out": False})
+    kept, left = run(Overlay(), tables)
+    assert kept["watermark_share"] > 0
+    assert (left["watermark_share"], left["views"]) == (None, 0)
+    assert "cheap scores" in left["unmeasured"]
