@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.caption import CAMERA, Caption, sentences
+from stages.caption.stage import CAMERA, Caption, sentences
 
 CLIP = {"clip_id": "c", "source_id": "s", "start_s": 0.0, "end_s": 12.0, "duration_s": 12.0}
 
