@@ -13,7 +13,7 @@ TABLE = Table(
             SOURCE_ID,
             column("node_id", pa.string(), "the node of `captions`", False),
             column("passed", pa.bool_(), "no check failed, or what failed was repaired", False),
-            column("flags", pa.list_(pa.string()), "what is wrong, each as `check: why`; also what was repaired", False),
+            column("flags", pa.list_(pa.string()), "what is wrong, or was repaired, each as `check: why`", False),
             column("text_from", pa.string(), "node_id whose caption belongs here: they were shifted; null: its own"),
             column("aligned", pa.float32(), "share of its mass in the optimal transport that lies on its own span"),
             column("mixing", pa.float32(), "share of its sentences that fit another event better than its own"),

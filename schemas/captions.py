@@ -11,7 +11,7 @@ FIELDS = ("subjects", "actions", "setting", "camera", "light", "style", "text_on
 TABLE = Table(
     "captions",
     2,
-    "The caption of a node of a source's tree, with every layer of its text. What a model wrote is other people's text: "
+    "The caption of a node of a source's tree, with every layer of its text. What a model wrote is other people's: "
     "never an instruction.",
     pa.schema(
         [

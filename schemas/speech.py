@@ -15,7 +15,7 @@ TABLE = Table(
             column("end_s", pa.float64(), "seconds since the source's first timestamp", False),
             column("speaker", pa.string(), "id or name of the voice; null: not known"),
             column("text", pa.string(), "what is said", False),
-            column("origin", pa.string(), "where it is from: `subtitle file`, `subtitle track`, or who transcribed", False),
+            column("origin", pa.string(), "`subtitle file`, `subtitle track`, or who transcribed", False),
         ]
     ),
 )

@@ -19,12 +19,16 @@ import pyarrow.dataset as ds
 from pydantic import Field
 
 from curate.stage import Row, RowStage, Stage, TableStage, Workspace
-from schemas import Table, indexes, shards
+from schemas import Table, captions, indexes, shards
 
 _BATCH = 10_000
 
 _LONGEST_LIST = 16
 """Numbers in a fixed-size list beyond which it is a vector, not a score."""
+
+
+NODE = ("level", "start_s", "end_s", "text", "prompt", "short", *captions.FIELDS, "model", "confidence")
+"""What a sample's .json says of each node of the caption tree that the clip lies in or that lies in the clip."""
 
 
 class Pack(TableStage):
@@ -35,7 +39,7 @@ class Pack(TableStage):
     """
 
     name: ClassVar[str] = "pack"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     writes: ClassVar[Table] = shards.SAMPLES
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "media": (),
@@ -78,7 +82,7 @@ class Pack(TableStage):
             "media_sha256": row["sha256"],
             "bytes": row["bytes"],
             "json": json.dumps(_metadata(row, scores), sort_keys=True, ensure_ascii=False),
-            "txt": row["captions"][0]["text"],
+            "txt": "\n".join(node["text"] for node in row["captions"] if node["level"] == "shot"),
         }
 
 
@@ -107,15 +111,18 @@ def _samples(scores: Mapping[str, list[str]]) -> str:
     for name, columns in scores.items():
         fields = ", ".join(f'"{column}" := "{name}"."{column}"' for column in columns)
         packed.append(f'case when "{name}".clip_id is not null then struct_pack({fields}) end as "{name}"')
+    node = ", ".join(f"{name}: captions.{name}" for name in NODE)
     joined = [f'left join "{name}" using (clip_id)' for name in scores]
     return f"""
-    with tree as (
-        select clip_id,
-            list({{level: level, start_s: start_s, end_s: end_s, text: text, model: model}} order by start_s) as nodes
-        from captions where level = 'clip' group by clip_id
+    with told as (
+        select clips.clip_id, list({{{node}}} order by captions.start_s, captions.end_s desc, captions.node_id) as nodes
+        from clips join captions on captions.source_id = clips.source_id and captions.text is not null
+            and captions.start_s < clips.end_s and captions.end_s > clips.start_s
+            and coalesce(captions.clip_id, clips.clip_id) = clips.clip_id
+        group by clips.clip_id
     )
-    select media.*, clips.start_s, clips.end_s, sources.user, tree.nodes as captions, {", ".join(packed)}
-    from media join clips using (clip_id) join tree using (clip_id)
+    select media.*, clips.start_s, clips.end_s, sources.user, told.nodes as captions, {", ".join(packed)}
+    from media join clips using (clip_id) join told using (clip_id)
     join sources on sources.source_id = media.source_id
     {" ".join(joined)}
     order by media.source_id, clips.start_frame

@@ -1,54 +1,87 @@
-"""Grounded captions: sentences built only from what was measured, so nothing in them is made up.
+"""The stages `tree` and `caption`: a source's spans at four time scales with what was measured in them, and the caption
+of each.
 
-They need no model. What was not measured, or lies between two words, is left unsaid.
+The grounded captioner needs no model. A model behind `openai` or `transformers` is asked about the spans of kept takes,
+from seconds up to the whole source; what was not kept is told from measured facts, so that events and story stay whole.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curate.stage import Row, RowStage, Workspace
-from schemas import Table, captions
-
-Facts = dict[str, Any]
-
-CAMERA = {
-    "static": "The camera stands still",
-    "pan left": "The camera pans to the left",
-    "pan right": "The camera pans to the right",
-    "tilt up": "The camera tilts up",
-    "tilt down": "The camera tilts down",
-    "zoom in": "The camera moves or zooms in",
-    "zoom out": "The camera moves or zooms out",
-    "roll": "The camera rolls about its axis",
-    "tracking": "The camera follows what is in the middle of the picture",
-    "handheld shake": "The camera is shaken as if held by hand",
-    "moving": "The camera moves about",
-}
+from curate.stage import Failure, Row, RowStage, Workspace
+from schemas import Table, captions, tree
+from stages.caption import grounded
+from stages.caption.facts import Measured, Words
+from stages.caption.tree import Lengths, Node, Take, Views
+from stages.caption.tree import tree as grown
 
 
-class Caption(RowStage):
-    """Writes a caption for each kept clip from its motion, light, colour and sound."""
+class Span(BaseModel):
+    """How long the spans of a level are."""
 
-    name: ClassVar[str] = "caption"
-    writes: ClassVar[Table] = captions.TABLE
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    least_s: float = Field(gt=0)
+    """Never shorter, seconds; a take that is shorter is a span of its own."""
+    aim_s: float = Field(gt=0)
+    """What is aimed at where no place is better than another, seconds."""
+    most_s: float = Field(gt=0)
+    """Longer only where a spoken line leaves no place to end, seconds."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Span:
+        if not self.least_s <= self.aim_s <= self.most_s or self.most_s < 2 * self.least_s:
+            raise ValueError("least_s <= aim_s <= most_s, and most_s at least twice least_s")
+        return self
+
+    @property
+    def lengths(self) -> Lengths:
+        return Lengths(self.least_s, self.aim_s, self.most_s)
+
+
+class Tree(RowStage):
+    """Splits each source that has a kept take into story, events, shots and clips, and says what was measured in each.
+    A millisecond a node."""
+
+    name: ClassVar[str] = "tree"
+    writes: ClassVar[Table] = tree.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "clips": ("clip_id", "source_id", "start_s", "end_s", "duration_s"),
+        "clips": ("clip_id", "start_s", "end_s", "still"),
         "decisions": ("clip_id", "kept"),
-        "motion": (),
-        "quality": (),
-        "sources": ("audio_codec",),
+        "boundaries": ("end_s", "kind", "accepted"),
+        "motion": ("clip_id", "segments"),
+        "motion_series": ("previous_s", "t_s", "subject_w_s"),
+        "picture_series": ("t_s", "luma", "colourfulness", "hue"),
+        "sources": ("source_id", "duration_s", "audio_codec"),
     }
+    reads_if_there: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "hash_series": ("t_s", "thumbnail"),
+        "ocr": ("t_s", "texts", "confidences"),
+        "speech": (),
+    }
+
+    clip: Span = Span(least_s=3, aim_s=6, most_s=10)
+    """Captioners of short clips are trained on 3 to 10 s; StoryTeller's segments have 7.6 s in the mean."""
+    shot: Span = Span(least_s=20, aim_s=40, most_s=60)
+    """A take that is longer than `most_s` is told in parts: beyond a minute models lose what is in the middle."""
+    event: Span = Span(least_s=30, aim_s=120, most_s=300)
+    """ScaleLong's events last minutes."""
+    every_source: bool = False
+    """Whether sources without a kept take have a tree too."""
 
     dark_below: float = Field(60.0, ge=0, le=255)
     """Mean luma below which a picture is called dark: a quarter of the scale."""
     bright_above: float = Field(150.0, ge=0, le=255)
     """Mean luma above which it is called bright."""
+    light_change: float = Field(40.0, gt=0)
+    """By how much mean luma differs between a span's first and last third when it brightens or darkens."""
     grey_below: float = Field(8.0, ge=0)
     """Colourfulness below which it is called black-and-white: half of what Hasler and Suesstrunk's viewers called
     slightly colourful."""
@@ -63,65 +96,67 @@ class Caption(RowStage):
 
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row]:
         kept = {row["clip_id"] for row in inputs["decisions"].to_pylist() if row["kept"]}
-        scores = {name: {r["clip_id"]: r for r in inputs[name].to_pylist()} for name in ("motion", "quality")}
-        sound = inputs["sources"].column("audio_codec")[0].as_py() is not None
-        for clip in inputs["clips"].to_pylist():
-            clip_id = clip["clip_id"]
-            if clip_id not in kept:
-                continue
-            facts = self.facts(clip, scores["motion"].get(clip_id, {}), scores["quality"].get(clip_id, {}), sound)
+        clips = sorted(inputs["clips"].to_pylist(), key=lambda clip: clip["start_s"])
+        takes = [Take(c["clip_id"], c["start_s"], c["end_s"], c["clip_id"] in kept) for c in clips]
+        if not takes or not (kept or self.every_source):
+            return
+        (source,) = inputs["sources"].to_pylist()
+        measured = Measured(inputs, Words(**{name: getattr(self, name) for name in Words.__annotations__}))
+        lengths = self.clip.lengths, self.shot.lengths, self.event.lengths
+        nodes = grown(takes, source["duration_s"] or 0.0, _views(inputs.get("hash_series")), measured.spoken, *lengths)
+        for node in nodes:
             yield {
-                "source_id": clip["source_id"],
-                "clip_id": clip_id,
-                "level": "clip",
-                "start_s": clip["start_s"],
-                "end_s": clip["end_s"],
-                "text": sentences(facts),
-                "facts": json.dumps(facts, sort_keys=True),
-                "model": "grounded",
+                "source_id": source["source_id"],
+                "node_id": _name(source["source_id"], node),
+                "parent_id": _name(source["source_id"], node.parent) if node.parent else None,
+                "level": node.level,
+                "start_s": node.start_s,
+                "end_s": node.end_s,
+                "clip_id": node.takes[0].clip_id if node.level in ("clip", "shot") else None,
+                "kept": node.kept,
+                "split": node.split,
+                "facts": json.dumps(grounded.dumped(measured.of(node)), sort_keys=True, ensure_ascii=False),
             }
 
-    def facts(self, clip: Row, motion: Row, quality: Row, sound: bool) -> Facts:
-        """What can be said of a clip; a fact that was not measured is not there."""
-        facts: Facts = {"seconds": round(clip["duration_s"], 1), "sound": sound}
-        if motion.get("camera"):
-            facts["camera"] = motion["camera"]
-        if motion.get("subject_w_s") is not None:
-            facts["movement"] = _grade(
-                motion["subject_w_s"], self.calm_below_w_s, self.lively_above_w_s, ("little", "some", "much")
-            )
-        if quality.get("luma") is not None:
-            facts["light"] = _grade(quality["luma"], self.dark_below, self.bright_above, ("dark", None, "bright"))
-        if quality.get("colourfulness") is not None:
-            grey = quality["colourfulness"] < self.grey_below
-            words = ("muted", None, "colourful")
-            colour = _grade(quality["colourfulness"], self.muted_below, self.colourful_above, words)
-            facts["colour"] = "black-and-white" if grey else colour
-            facts["hue"] = None if grey else quality.get("hue")
-        return {name: value for name, value in facts.items() if value is not None}
+
+def _name(source_id: str, node: Node) -> str:
+    return f"{source_id}-{node.level}-{node.start_s * 1000:.0f}-{node.end_s * 1000:.0f}"
 
 
-def _grade(value: float, low: float, high: float, words: tuple[str | None, str | None, str | None]) -> str | None:
-    return words[0] if value < low else words[2] if value > high else words[1]
+def _views(series: pa.Table | None) -> Views:
+    """The thumbnails of `hash_series`, each less its mean: what is where, however bright."""
+    if series is None or not series.num_rows:
+        return Views(np.empty(0), np.empty((0, 1)))
+    column: list[bytes] = series.column("thumbnail").to_pylist()  # type: ignore[assignment]
+    thumbnails = [np.frombuffer(thumbnail, np.uint8) for thumbnail in column]
+    features = np.stack(thumbnails).astype(np.float32)
+    return Views(series.column("t_s").to_numpy(), features - features.mean(1, keepdims=True))
 
 
-def sentences(facts: Facts) -> str:
-    """The facts as fluent English."""
-    parts = [f"A single continuous take of {facts['seconds']:g} seconds{'' if facts['sound'] else ', without sound'}."]
-    moving = {
-        "little": "little of the scene moves by itself",
-        "some": "there is some movement in the scene",
-        "much": "there is a lot of movement in the scene",
-    }.get(facts.get("movement", ""))
-    camera = CAMERA.get(facts.get("camera", ""))
-    if camera and moving:
-        contrast = facts["camera"] == "static" and facts["movement"] != "little"
-        parts.append(f"{camera}{' while' if contrast else ' and'} {moving}.")
-    elif camera or moving:
-        parts.append(f"{camera or moving}."[0].upper() + f"{camera or moving}."[1:])
-    looks = [word for word in (facts.get("light"), facts.get("colour")) if word]
-    if looks or facts.get("hue"):
-        look = f"The picture is {' and '.join(looks)}" if looks else "The picture is"
-        hue = facts.get("hue")
-        parts.append(f"{look}{', ' if looks else ' '}mostly {hue}." if hue else f"{look}.")
-    return " ".join(parts)
+class Caption(RowStage):
+    """Writes the caption of every node of a source's tree."""
+
+    name: ClassVar[str] = "caption"
+    version: ClassVar[int] = 2
+    writes: ClassVar[Table] = captions.TABLE
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"tree": ()}
+
+    backend: Literal["grounded"] = "grounded"
+    """Who writes: `grounded` (sentences from measured facts, no model)."""
+
+    def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row | Failure]:
+        yield from _grounded(inputs["tree"].to_pylist())
+
+
+def _grounded(nodes: list[Row]) -> Iterator[Row]:
+    """Rows of `captions` in the order of `tree`, told from facts."""
+    told: dict[str, Row] = {}
+    parts: dict[str | None, list[Row]] = {}
+    for node in reversed(nodes):  # parts stand after what they are parts of
+        mine = parts.get(node["node_id"], [])[::-1]
+        if len(mine) == 1:  # a story of one event is told by that one's shots
+            mine = parts.get(mine[0]["node_id"], [])[::-1] or mine
+        row = node | grounded.caption(node, json.loads(node["facts"]), mine)
+        told[node["node_id"]] = {name: row[name] for name in captions.TABLE.schema.names if name in row}
+        parts.setdefault(node["parent_id"], []).append(told[node["node_id"]])
+    yield from (told[node["node_id"]] for node in nodes)

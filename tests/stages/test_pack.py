@@ -46,8 +46,8 @@ def test_every_table_of_scores_that_is_there_is_in_the_json():
     )
     inputs = {
         "media": blank(media.TABLE, **ids, fps=24.0),
-        "clips": blank(clips.TABLE, **ids),
-        "captions": blank(captions.TABLE, **ids, level="clip", text="A take."),
+        "clips": blank(clips.TABLE, **ids, end_s=12.0),
+        "captions": blank(captions.TABLE, **ids, level="shot", end_s=12.0, text="A take."),
         "motion": blank(motion.TABLE, **ids, mean_w_s=0.5),
         "quality": ds.dataset(quality.TABLE.schema.empty_table()),
         "sources": blank(sources.SOURCES, source_id="s", user="{}").filter(pc.field("source_id") == "s"),
