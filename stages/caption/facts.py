@@ -23,6 +23,12 @@ MOST_LINES = 40
 """Lines of text or speech that a span's facts hold: a story's are in its children's."""
 SURE_LINE = 0.9
 """Sureness of the reader from which a line is quoted: between that of `text`, 0.5, and this it misreads letters."""
+STANDS_W_S, STANDS_S = 0.005, 0.01
+"""Camera shift (frame widths per second) and zoom (scale's logarithm per second) up to which it plainly stands still:
+half of what `motion` takes for a pan or a zoom."""
+FOLLOWED = 0.35
+"""Share of followed corners that must do as the camera is said to: where an arm fills the picture it is 0.3, on real
+pans and tilts 0.4 and more."""
 FEW_SAMPLES = 3
 """Samples below which light and colour are not told."""
 
@@ -75,7 +81,7 @@ class Measured:
             facts["shots"] = len(node.takes)
         if len(node.takes) == 1:
             (take,) = node.takes
-            facts["camera"] = list(_inside(self._segments.get(take.clip_id, []), node))
+            facts["camera"] = [s for s in _inside(self._segments.get(take.clip_id, []), node) if self._plain(s)]
             facts["still"] = [
                 [s["start_s"], s["end_s"]] for s in _inside(self._still[take.clip_id], node) if s["kind"] == "frozen"
             ]
@@ -87,13 +93,28 @@ class Measured:
         facts["speech"] = [{k: line[k] for k in ("start_s", "end_s", "speaker", "text")} for line in lines[:MOST_LINES]]
         return {name: value for name, value in facts.items() if value not in (None, [])}
 
+    def _plain(self, segment: Row) -> bool:
+        """Whether nobody would say that the camera does something else: not so where it all but moves, nor where few
+        of the corners followed what is said of it, for then what is before it may have moved."""
+        inside = self._within(segment["start_s"], segment["end_s"])
+        if not inside.any():
+            return False
+        x, y, zoom, fit = (self._pairs[f"camera_{name}"][inside] for name in ("x_w_s", "y_w_s", "zoom_s", "fit"))
+        if segment["kind"] == "static":
+            return bool(np.nanmedian(np.hypot(x, y)) <= STANDS_W_S and np.nanmedian(np.abs(zoom)) <= STANDS_S)
+        return segment["kind"] == "handheld shake" or bool(np.nanmedian(fit) >= FOLLOWED)
+
+    def _within(self, start_s: float, end_s: float) -> np.ndarray:
+        """Which sample pairs lie between two times."""
+        return (self._pairs["previous_s"] >= start_s - 1e-6) & (self._pairs["t_s"] <= end_s + 1e-6)
+
     def _movement(self, node: Node) -> str | None:
-        inside = (self._pairs["previous_s"] >= node.start_s - 1e-6) & (self._pairs["t_s"] <= node.end_s + 1e-6)
-        moved = self._pairs["subject_w_s"][inside]
-        moved = moved[~np.isnan(moved)]
+        moved = self._pairs["subject_w_s"][self._within(node.start_s, node.end_s)]
+        known = ~np.isnan(moved)
         words = ("little", "some", "much")
-        if not len(moved):
+        if known.sum() < 2 or known.mean() < 0.5:
             return None
+        moved = moved[known]
         return _grade(float(moved.mean()), self._words.calm_below_w_s, self._words.lively_above_w_s, words)
 
     def _look(self, node: Node) -> Facts:

@@ -5,9 +5,7 @@ What was not measured is left unsaid. Times in a caption count from its node's s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import Any
 
 from curate.stage import Row
@@ -29,13 +27,15 @@ CAMERA = {
     "moving": "moves about",
 }
 MOVES = {
-    "little": "little of the scene moves by itself",
+    "little": "most of the picture hardly moves by itself",
     "some": "there is some movement in the scene",
     "much": "there is a lot of movement in the scene",
 }
 LOOKS = {"muted": "muted in colour"}
 MOST_PARTS, MOST_QUOTES = 12, 4
 """Children that a parent's caption tells one by one, and lines that a caption quotes: beyond them it counts."""
+UNKNOWN = 0.2
+"""Share of a span in which what the camera does may be unknown without a word on it."""
 LONGEST_QUOTE = 120
 """Letters of a line that are quoted."""
 
@@ -99,23 +99,33 @@ def _pictured(facts: Facts) -> list[str]:
 
 
 def _turns(facts: Facts) -> list[Row]:
-    """What the camera does in turn."""
-    segments = facts.get("camera", [])
-    return [s for n, s in enumerate(segments) if n == 0 or s["kind"] != segments[n - 1]["kind"]][:MOST_PARTS]
+    """What the camera does in turn; what is not known between two equal turns is taken for the same."""
+    turns: list[Row] = []
+    for segment in facts.get("camera", []):
+        if turns and segment["kind"] == turns[-1]["kind"]:
+            turns[-1] = turns[-1] | {"end_s": segment["end_s"]}
+        else:
+            turns.append(segment)
+    return turns[:MOST_PARTS]
 
 
 def _camera(facts: Facts) -> str:
     """What the camera does, with the times at which that changes, from the span's start."""
     turns = _turns(facts)
-    said = []
-    for turn, following in zip_longest(turns, turns[1:]):
-        until = f" until {following['start_s'] - facts['start_s']:.1f} s" if following else ""
-        said.append(f"{CAMERA[turn['kind']]}{until}")
-    return ", then ".join(said)
+    if not turns:
+        return ""
+    start_s, end_s = facts["start_s"], facts["start_s"] + facts["seconds"]
+    ends = [start_s, *(turn["end_s"] for turn in turns)]
+    begins = [*(turn["start_s"] for turn in turns), end_s]
+    if sum(begin - end for begin, end in zip(begins, ends, strict=True)) <= UNKNOWN * facts["seconds"]:
+        until = [f" until {turn['start_s'] - start_s:.1f} s" for turn in turns[1:]]
+        return ", then ".join(f"{CAMERA[t['kind']]}{u}" for t, u in zip(turns, [*until, ""], strict=True))
+    times = [f"{turn['start_s'] - start_s:.1f} to {turn['end_s'] - start_s:.1f} s" for turn in turns]
+    return ", then ".join(f"{CAMERA[t['kind']]} from {time}" for t, time in zip(turns, times, strict=True))
 
 
 def _looks(facts: Facts) -> str:
-    looks = [LOOKS.get(facts[name], facts[name]) for name in ("light", "colour") if name in facts]
+    looks: list[str] = [LOOKS.get(facts[name], facts[name]) for name in ("light", "colour") if name in facts]
     hue = f"mostly {facts['hue']}" if facts.get("hue") else ""
     return ", ".join(part for part in (" and ".join(looks), hue) if part)
 
@@ -172,7 +182,11 @@ def _prompt(facts: Facts) -> str:
     """As a user would ask a generator for it: no numbers, what is to be seen first."""
     if facts.get("shots", 1) > 1:
         return f"{_scene(facts)} in several shots."
-    moving = {"little": ", in which little moves", "much": " with a lot of movement", "some": " with some movement"}
+    moving = {
+        "little": ", most of which hardly moves",
+        "much": " with a lot of movement",
+        "some": " with some movement",
+    }
     motion = moving.get(facts.get("movement", ""), "")
     read = [_quoted(line["text"]) for line in facts.get("text", [])[:1]]
     text = f" The text {read[0]} can be read." if read else ""
@@ -180,7 +194,7 @@ def _prompt(facts: Facts) -> str:
 
 
 def _scene(facts: Facts) -> str:
-    looks = [word for word in (facts.get("light"), facts.get("colour")) if word]
+    looks = [facts[name] for name in ("light", "colour") if name in facts]
     hue = f"mostly {facts['hue']}" if facts.get("hue") else None
     described = ", ".join([*looks, *([hue] if hue else [])]).replace("muted", "muted-colour")
     return f"A {described} scene" if described else "A scene"
@@ -188,14 +202,13 @@ def _scene(facts: Facts) -> str:
 
 def _kinds(facts: Facts) -> str:
     """What the camera does for most of the span."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {"": 0.0}
     for segment in facts.get("camera", []):
-        seconds[segment["kind"]] += segment["end_s"] - segment["start_s"]
-    if not seconds:
+        seconds[segment["kind"]] = seconds.get(segment["kind"], 0.0) + segment["end_s"] - segment["start_s"]
+    kind, longest = max(seconds.items(), key=lambda item: item[1])
+    if longest < 0.5 * facts["seconds"]:
         return ""
-    ((kind, longest),) = seconds.most_common(1)
-    mostly = "" if longest > 0.9 * sum(seconds.values()) else " for most of it"
-    return f"; the camera {CAMERA[kind]}{mostly}"
+    return f"; the camera {CAMERA[kind]}{'' if longest >= (1 - UNKNOWN) * facts['seconds'] else ' for most of it'}"
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -57,7 +57,15 @@ class Tree(RowStage):
         "decisions": ("clip_id", "kept"),
         "boundaries": ("end_s", "kind", "accepted"),
         "motion": ("clip_id", "segments"),
-        "motion_series": ("previous_s", "t_s", "subject_w_s"),
+        "motion_series": (
+            "previous_s",
+            "t_s",
+            "subject_w_s",
+            "camera_x_w_s",
+            "camera_y_w_s",
+            "camera_zoom_s",
+            "camera_fit",
+        ),
         "picture_series": ("t_s", "luma", "colourfulness", "hue"),
         "sources": ("source_id", "duration_s", "audio_codec"),
     }

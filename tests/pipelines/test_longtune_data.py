@@ -133,7 +133,7 @@ def mixed(tmp_path_factory) -> Path:
     """Two shards: four good takes, a short one, and every kind of broken one."""
     folder = tmp_path_factory.mktemp("shards #1")  # a name that a URL would cut at the '#'
     good = {"mp4": make_take(STEADY, 4000), "json": json.dumps({"captions": []}).encode(), "txt": b"a take"}
-    captioned = {"captions": [{"level": "clip", "start_s": 0, "end_s": 4, "text": "from json"}]}
+    captioned = {"captions": [{"level": "shot", "start_s": 0, "end_s": 4, "text": "from json"}]}
     first = {"a": good, "b": {**good, "mp4": b"not a video"}, "c": {"txt": b"no video"}, "d": good}
     second = {
         "e": {"mp4": good["mp4"], "json": json.dumps(captioned).encode()},

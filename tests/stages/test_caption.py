@@ -126,7 +126,7 @@ def test_each_measured_fact_and_no_other_is_said(kinds, movement, light, colour,
     own = said.split(" Text can be read")[0]
     assert ("camera" in own) == bool(camera)
     assert all(CAMERA[kind] in own for kind in kinds or [])
-    assert ("scene" in own) == (movement is not None)
+    assert ("movement" in own or "hardly moves" in own) == (movement is not None)
     assert ("dark" in own) == (light == "dark")
     assert ("mostly" in own) == (hue is not None)
     assert ("muted" in own) == (colour == "muted")
@@ -151,7 +151,7 @@ SHOT_FACTS = {"start_s": 3.0, "seconds": 12.0, "sound": True}
             {"sound": False, "movement": "little", "camera": [{"kind": "pan left", "start_s": 3.0, "end_s": 7.5},
              {"kind": "static", "start_s": 7.5, "end_s": 15.0}], "light_change": "darkens"},
             "A single continuous shot of 12 seconds, without a sound track. The camera pans to the left until 4.5 s, "
-            "then stands still. Little of the scene moves by itself. It darkens over the shot.",
+            "then stands still. Most of the picture hardly moves by itself. It darkens over the shot.",
         ),
         (
             {"text": [{"text": 'EXIT "B"', "first_s": 4.0, "last_s": 9.0}],

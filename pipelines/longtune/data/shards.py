@@ -40,13 +40,14 @@ class Take:
 
     @property
     def caption(self) -> str:
-        """The .txt member, or else the clip-level caption of the .json. Raises `BadTakeError` if there is neither."""
+        """The .txt member, or else the shot captions of the .json. Raises `BadTakeError` if there is neither."""
         try:
             if "txt" in self.members:
                 return self.members["txt"].decode()
             captions = json.loads(self.members.get("json", b"{}"))["captions"]
-            return next(str(caption["text"]) for caption in captions if caption["level"] == "clip")
-        except (ValueError, LookupError, TypeError, StopIteration, RecursionError) as error:
+            shots = [str(node["text"]) for node in captions if node["level"] == "shot"]
+            return "\n".join([shots[0], *shots[1:]])
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise BadTakeError("has no readable caption in .txt or .json") from error
 
 
