@@ -125,7 +125,7 @@ def _camera(facts: Facts) -> str:
 
 
 def _looks(facts: Facts) -> str:
-    looks: list[str] = [LOOKS.get(facts[name], facts[name]) for name in ("light", "colour") if name in facts]
+    looks = [str(LOOKS.get(facts[name], facts[name])) for name in ("light", "colour") if name in facts]
     hue = f"mostly {facts['hue']}" if facts.get("hue") else ""
     return ", ".join(part for part in (" and ".join(looks), hue) if part)
 
