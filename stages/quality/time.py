@@ -42,8 +42,8 @@ COMB_PERIODS = (3, 5, 7)
 of a codec's B frames alternate so in pictures that repeat nothing."""
 COMB_F, COMB_DEPTH = 20.0, 0.75
 """The F statistic of change by phase from which on it is periodic, and the share of the usual change below which the
-weakest phase must lie: still takes
-come to 5 and to 0.83 untouched (also with two, four and six B frames throughout), with repeats to 32 and to 0.58."""
+weakest phase must lie: still takes come to 5 and to 0.83 untouched (also with two, four and six B frames throughout),
+with repeats to 32 and to 0.58 at CRF 21. Coarser encodes can fall to 8, and are missed."""
 
 
 def flicker(luma: np.ndarray, fps: float) -> Row:
