@@ -12,6 +12,9 @@ from curate import cluster
 
 REPOSITORY = Path(__file__).parents[1]
 
+# Tiny tensors on many threads cost more in waiting than in work, here and in every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def footage() -> Path:

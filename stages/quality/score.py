@@ -40,7 +40,7 @@ class Quality(RowStage):
     """Sums up a clip's picture quality from the samples and frames inside it."""
 
     name: ClassVar[str] = "quality"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     writes: ClassVar[Table] = quality.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clips": ("clip_id", "source_id", "start_s", "end_s"),

@@ -37,6 +37,14 @@ picture is as large as motion."""
 MOVING_LEAST = 24
 """Pictures of a clip that must move for repeats to be counted."""
 
+COMB_PERIODS = (3, 5, 7)
+"""Periods in frames in which repeats are sought where nothing moves much. The even ones are left out: the qualities
+of a codec's B frames alternate so in pictures that repeat nothing."""
+COMB_F, COMB_DEPTH = 20.0, 0.75
+"""The F statistic of change by phase from which on it is periodic, and the share of the usual change below which the
+weakest phase must lie: still takes come to 5 and to 0.83 untouched (also with two, four and six B frames throughout),
+with repeats to 32 and to 0.58 at CRF 21. Coarser encodes can fall to 8, and are missed."""
+
 
 def flicker(luma: np.ndarray, fps: float) -> Row:
     """How far the light swings quicker than the scene, as a share of itself, and how often a second.
@@ -86,10 +94,45 @@ def repeats(change: np.ndarray, fps: float) -> Row:
         if end - start > FREEZE_S * fps:
             moving[start:end] = False
     if moving.sum() < MOVING_LEAST:
-        return {}
+        comb = _comb(change, 2 * reach + 1)
+        if comb is None:
+            return {}
+        share = comb[0] / comb[1]
+        return {
+            "repeated_share": share,
+            "effective_fps": fps * (1 - share),
+            "repeat_pattern": f"{comb[0]} in {comb[1]}",
+        }
     repeated = (change < REPEATED * usual)[moving]
     share = float(repeated.mean())
     return {"repeated_share": share, "effective_fps": fps * (1 - share), "repeat_pattern": _pattern(repeated)}
+
+
+def _comb(change: np.ndarray, width: int) -> tuple[int, int] | None:
+    """How many frames of how many repeat, by a one-way analysis of variance of log change by phase.
+
+    The codec's refining makes each repeat's change as large as motion; over a hundred frames its mean is still less.
+    Where most phases are weak, pictures were left out rather than repeated: 30 a second made 25 show twice the motion
+    in every fifth, so that is no finding. The logarithm is taken against its running mean over `width` frames, so that
+    a scene that quickens is not periodic.
+    """
+    if len(change) < MOVING_LEAST or change.max() <= FROZEN:
+        return None
+    level = np.log(np.maximum(change, FROZEN))
+    padded = np.pad(level, width // 2, mode="reflect")
+    level = level - np.convolve(padded, np.ones(width) / width, "valid")[: len(level)]
+    for period in COMB_PERIODS:
+        whole = len(level) // period
+        phases = level[: whole * period].reshape(whole, period)
+        means = phases.mean(axis=0)
+        within = float(((phases - means) ** 2).sum()) / (period * (whole - 1))
+        if whole * float(means.var(ddof=1)) < COMB_F * max(within, 1e-9):
+            continue
+        ordered = np.sort(means)
+        few = int(np.argmax(np.diff(ordered))) + 1
+        if 2 * few <= period and np.exp(ordered[:few].mean() - ordered[few:].mean()) < COMB_DEPTH:
+            return few, period
+    return None
 
 
 def _pattern(repeated: np.ndarray) -> str | None:

@@ -136,6 +136,14 @@ def test_repeated_frames_give_the_true_rate(take, score, pattern, says, fps):
     assert found["frozen_s"] < 0.3
 
 
+@pytest.mark.parametrize(("pattern", "says"), [(1, "1 in 5"), (3, "1 in 3"), (None, None)])
+def test_repeats_show_in_a_take_that_moves_less_than_the_codec_refines(footage, score, pattern, says):
+    film = defects.load(footage / "footage/takes/vl2_103.mp4", 480, 5.0, start_s=1.0)
+    found = score(film if pattern is None else defects.planted(film, "doubled frames", pattern, (1,)))
+    assert found["repeat_pattern"] == says
+    assert found["effective_fps"] == (None if says is None else pytest.approx(30, rel=0.02))
+
+
 def test_the_grid_of_a_coarse_codec_shows(take, untouched, score):
     coarse = {"qmin": "28", "qmax": "31", "b": "50000"}
     found = score(take, codec="mpeg4", options=coarse)["blockiness"]
