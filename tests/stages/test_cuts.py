@@ -350,9 +350,9 @@ def test_an_encoder_that_lost_the_thread_raises_the_odds_of_a_jump(footage, tmp_
 def test_spans_are_judged_together_as_alone(film):
     frames, _ = film
     seen = transnet.pictures(SimpleNamespace(bgr=picture) for picture in frames[:60])
-    spans = [seen[:41], seen[5:46], seen[:30], seen[10:51], seen[:0]]
+    spans = [seen[:41], seen[5:35], seen[:0]]
     together = transnet.judged(spans)
-    assert [len(t) for t in together] == [41, 41, 30, 41, 0]
+    assert [len(t) for t in together] == [41, 30, 0]
     for span, answer in zip(spans, together, strict=True):
         (alone,) = transnet.judged([span])
         assert np.allclose(answer, alone, atol=1e-5)
