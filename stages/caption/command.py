@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -248,7 +248,7 @@ def _dialogue(rows: list[Row], file: Path | None, paths: Mapping[str, str], data
     return dialogue.total(scores) if scores else None
 
 
-def _links(dataset: str, rows: list[Row]) -> dict[str, str]:
+def _links(dataset: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Where a node's clip plays: in its take's own file, or else in its source, at its time."""
     place = existing(dataset)
     starts = {row["clip_id"]: row["start_s"] for row in _rows(dataset, clips.TABLE)}

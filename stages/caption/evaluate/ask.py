@@ -65,7 +65,7 @@ def run(questions: Sequence[Question], rows: Sequence[Row], answerer: Answerer) 
     sources = defaultdict(list)
     for row in rows:
         sources[row["source_id"]].append(row)
-    shown = {
+    shown: dict[str, Mapping[str, tuple[str, ...]]] = {
         "caption": {s: timeline(of) for s, of in sources.items()},
         "blind": defaultdict(tuple),
         "shuffled": {s: timeline(of, shuffled=True) for s, of in sources.items()},
@@ -79,7 +79,7 @@ def run(questions: Sequence[Question], rows: Sequence[Row], answerer: Answerer) 
         half = len(questions)
         verdicts[condition] = [chosen(r, q) for r, q in zip(replies[:half], questions, strict=True)]
         verdicts[f"open_{condition}"] = [judged(r, q) for r, q in zip(replies[half:], questions, strict=True)]
-    told = [
+    told: list[Row] = [
         {name: of[i] for name, of in verdicts.items()}
         | {"question_id": q.question_id, "kind": q.kind, "dropped": verdicts["blind"][i] == CORRECT}
         for i, q in enumerate(questions)

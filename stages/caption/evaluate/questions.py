@@ -17,6 +17,8 @@ from typing import Any
 from stages.caption.evaluate.words import jaccard, ngrams, sentences, words
 
 Row = Mapping[str, Any]
+Told = tuple[Row, str, str, str, list[str], str, str]
+"""A node, the kind, the question, the right and the wrong answers, and the open form with its answer."""
 UNKNOWN = "I don't know"
 CHOICES = 4
 """Options beside "I don't know": those of MovieQA."""
@@ -59,19 +61,18 @@ def build(rows: Sequence[Row], seed: int = 0) -> list[Question]:
     for of in sources.values():
         shots = [row for row in of if row["level"] == "shot"]
         for kind in (_when(shots), _order(shots), _count(of), _who(shots, speakers), _what(shots)):
-            made = [question for row, *told in kind if (question := _question(row, seed, *told))]
+            made = [question for told in kind if (question := _question(told, seed))]
             found += _sample(made, seed)
     return found
 
 
-def _question(
-    row: Row, seed: int, kind: str, asked: str, right: str, wrong: Sequence[str], free: str, answer: str
-) -> Question | None:
-    """None: there are too few wrong answers."""
+def _question(told: Told, seed: int) -> Question | None:
+    """None: there is no wrong answer."""
+    row, kind, asked, right, wrong, free, answer = told
     name = hashlib.sha256(json.dumps([seed, row["node_id"], kind, asked, right]).encode()).hexdigest()[:16]
     draw = random.Random(name)  # noqa: S311 - the same question has the same options in the same order
     others = sorted(set(wrong) - {right})
-    if len(others) < 1:
+    if not others:
         return None
     options = [right, *draw.sample(others, min(CHOICES - 1, len(others)))]
     draw.shuffle(options)
@@ -88,9 +89,6 @@ def _sample(questions: list[Question], seed: int) -> list[Question]:
         for kind, of in by_kind.items()
         for question in random.Random(f"{seed} {kind}").sample(of, min(PER_KIND, len(of)))  # noqa: S311
     ]
-
-
-Told = tuple[Row, str, str, str, list[str], str, str]
 
 
 def _told(rows: Sequence[Row]) -> list[tuple[Row, str]]:
@@ -114,7 +112,7 @@ def _when(rows: Sequence[Row]) -> Iterator[Told]:
 
 def _order(rows: Sequence[Row]) -> Iterator[Told]:
     told = _told(rows)
-    for at in range(0, len(told) - 1):
+    for at in range(len(told) - 1):
         row, first = told[at]
         later = [text for _, text in told[at + 1 : at + CHOICES]]
         asked = "Which of these comes first in the video?"

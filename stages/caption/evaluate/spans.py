@@ -82,7 +82,7 @@ def matched(predicted: Mapping[str, Spans], reference: Mapping[str, Spans]) -> l
     for video in sorted(reference):
         mine, theirs = predicted.get(video, ()), reference[video]
         for span, hits in zip(mine, overlaps(mine, theirs) >= THRESHOLDS[0], strict=True):
-            texts = [theirs[j].text for j in np.flatnonzero(hits)]
+            texts = [theirs[int(j)].text for j in np.flatnonzero(hits)]
             pairs += [(span.text, text) for text in texts] or [(span.text, None)]
     return pairs
 
