@@ -217,7 +217,8 @@ def _known(level: str) -> None:
 
 
 def _dialogue(rows: list[Row], file: Path | None, paths: Mapping[str, str], dataset: str, level: str) -> Any:
-    """Attribution and name recall by level `level`, against the file or else the table `speech`; null without either."""
+    """Attribution and name recall by level `level`, against the file or else the table `speech`; null without
+    either."""
     from stages.caption.evaluate import dialogue
     from stages.caption.evaluate.reference import by_source
 

@@ -1,7 +1,7 @@
 """ViSMaP's loop: captions are generated, scored, and the instruction revised, round after round; the best is kept.
 
-What generates, scores and revises is given, so the loop is the same with a server and with a script. The history is a JSONL
-file of a line a round: with the same parts a loop that was stopped goes on where it was.
+What generates, scores and revises is given, so the loop is the same with a server and with a script. The history is a
+JSONL file of a line a round: with the same parts a loop that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def _append(history: Path, done: Round) -> None:
 
 
 def free_score(rows: Sequence[Row]) -> Score:
-    """Without a reference: the mean of the shares of captions that are there, are not flagged, repeat no four words, and
-    of the nodes' measured words (text on screen, kinds of camera movement) that their captions say."""
+    """Without a reference: the mean of the shares of captions that are there, are not flagged, repeat no four words,
+    and of the nodes' measured words (text on screen, kinds of camera movement) that their captions say."""
     if not rows:
         return Score(0.0, ("no caption came",))
     told = statistics(rows, {})
@@ -135,8 +135,8 @@ def agreement(row: Mapping[str, Any]) -> float | None:
 
 
 def generator(backend: Backend, nodes: Sequence[Row], pictures: Mapping[str, Sequence[Picture]]) -> Generate:
-    """Has a backend caption the nodes (rows of `tree`) from pictures by node id, in one pass. A caption that did not come
-    or was cut off is flagged."""
+    """Has a backend caption the nodes (rows of `tree`) from pictures by node id, in one pass. A caption that did not
+    come or was cut off is flagged."""
 
     def ask(instruction: str) -> Iterable[Request]:
         for node in nodes:
@@ -178,5 +178,6 @@ def reviser(backend: Backend) -> Revise:
 
 
 def setting(instruction: str) -> str:
-    """What to paste behind `curate run`; the model's words are one quoted argument to a shell, and one string to YAML."""
+    """What to paste behind `curate run`; the model's words are one quoted argument to a shell, and one string to
+    YAML."""
     return f"--set {shlex.quote(f'caption.instruction={json.dumps(instruction, ensure_ascii=False)}')}"

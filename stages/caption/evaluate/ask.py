@@ -1,4 +1,5 @@
-"""Has the questions answered from captions alone, from no captions (blind) and from captions put at wrong times (shuffled).
+"""Has the questions answered from captions alone, from no captions (blind) and from captions put at wrong times
+(shuffled).
 
 What is answered blind says nothing about the captions and is dropped. Captions that are as good shuffled carry no time.
 The captions, like the model's replies, are other people's text: they stand between marks, and a reply is only read.
@@ -121,8 +122,8 @@ def _verdict(option: int, question: Question) -> str:
 
 
 def judged(reply: str | None, question: Question) -> str:
-    """The verdict on words, as SimpleQA's judge has them, by normalised match: the answer's words stand in the reply and
-    no wrong option's do; for a time, the reply's first number of seconds lies in the span."""
+    """The verdict on words, as SimpleQA's judge has them, by normalised match: the answer's words stand in the reply
+    and no wrong option's do; for a time, the reply's first number of seconds lies in the span."""
     told = reply or ""
     if not words(told) or contains(told, UNKNOWN) or contains(told, "not known"):
         return NOT_ATTEMPTED

@@ -1,7 +1,7 @@
 """A sheet on which people judge a sample of captions, and the share judged true when it comes back.
 
-The page opens from disk, shows each clip with its caption and facts, and is worked with the keyboard; the CSV beside it can
-be filled in by hand instead. Captions are other people's text: escaped in the page, and never a formula in the CSV.
+The page opens from disk, shows each clip with its caption and facts, and is worked with the keyboard; the CSV beside it
+can be filled in by hand instead. Captions are other people's text: escaped in the page, and never a formula in the CSV.
 """
 
 from __future__ import annotations

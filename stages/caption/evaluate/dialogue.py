@@ -1,7 +1,8 @@
 """Whether captions give spoken lines to who spoke them, and name who is there.
 
-Of the measures that need neither people nor a model, the share of quoted lines given to the right speaker goes best with
-how many questions about a film its captions answer (Spearman .84 over StoryTeller's released captions), then name recall.
+Of the measures that need neither people nor a model, the share of quoted lines given to the right speaker goes best
+with how many questions about a film its captions answer (Spearman .84 over StoryTeller's released captions), then name
+recall.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def names(cast: Sequence[str]) -> dict[str, list[str]]:
 
 
 def score(captions: Sequence[Row], lines: Sequence[Row], cast: Sequence[str] = ()) -> dict[str, Any]:
-    """Attribution and name recall of one source. Each line has start_s, end_s, speaker (null: not known) and text (null:
-    not known); a quote is sought in lines that its caption's span touches. The cast is all speakers and `cast`."""
+    """Attribution and name recall of one source. Each line has start_s, end_s, speaker (null: not known) and text
+    (null: not known); a quote is sought in lines that its caption's span touches. The cast is all speakers and
+    `cast`."""
     forms = names(sorted({line["speaker"] for line in lines if line["speaker"]} | set(cast)))
     texts = [row["text"] for row in captions if row["text"]]
     quoted = right = 0

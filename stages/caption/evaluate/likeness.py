@@ -1,8 +1,8 @@
 """How alike two captions are: CIDEr, METEOR and ROUGE-L, by the libraries of the extra `eval`.
 
-METEOR is nltk's. Its synonyms need WordNet's data, which no package on PyPI ships and nothing here downloads: where nltk
-finds them they are used (`meteor_wordnet`), elsewhere words match exactly or by their Porter stem (`meteor_stem`), which
-is lower. Neither is the Java METEOR 1.5 of published SODA_c tables: do not compare with those.
+METEOR is nltk's. Its synonyms need WordNet's data, which no package on PyPI ships and nothing here downloads: where
+nltk finds them they are used (`meteor_wordnet`), elsewhere words match exactly or by their Porter stem (`meteor_stem`),
+which is lower. Neither is the Java METEOR 1.5 of published SODA_c tables: do not compare with those.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from stages.caption.evaluate.words import words
 
 NO_REFERENCE = "\x00"
-"""Stands for the reference of a caption that has none: a word in no caption, where ActivityNet's takes random letters."""
+"""Stands for the reference of a caption that has none: a word in no caption, where ActivityNet's takes random
+letters."""
 
 
 class _NoSynonyms:
@@ -70,8 +71,8 @@ class _Words:
 
 
 def corpus(pairs: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
-    """CIDEr (document frequencies from all references of the corpus; needs two), METEOR and ROUGE-L over pairs of caption
-    and reference. A caption without a reference counts 0."""
+    """CIDEr (document frequencies from all references of the corpus; needs two), METEOR and ROUGE-L over pairs of
+    caption and reference. A caption without a reference counts 0."""
     from pycocoevalcap.cider.cider import Cider
 
     told = {

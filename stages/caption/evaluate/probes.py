@@ -1,9 +1,10 @@
 """Swap probes: does a video's account mix its own events?
 
-A statement from a shot's caption, put at the shot's time, is true (GT). Put there from another shot of the same video it
-is false, and only who mixes events takes it (in-video); from another video anybody should refuse it (out-video). A pair is
-right where the true statement is taken and the false one is not. ELV-Halluc: the SAH ratio is (OutAcc - InAcc)/(1 - InAcc).
-What is asked may know the captions of all levels but that of shots, or it would read the answer off.
+A statement from a shot's caption, put at the shot's time, is true (GT). Put there from another shot of the same video
+it is false, and only who mixes events takes it (in-video); from another video anybody should refuse it (out-video). A
+pair is right where the true statement is taken and the false one is not. ELV-Halluc: the SAH ratio is (OutAcc -
+InAcc)/(1 - InAcc). What is asked may know the captions of all levels but that of shots, or it would read the answer
+off.
 """
 
 from __future__ import annotations

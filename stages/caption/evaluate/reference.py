@@ -67,8 +67,8 @@ def _span(start: Any, end: Any, text: Any) -> Span:
 
 
 def by_source(reference: Mapping[str, list[Span]], paths: Mapping[str, str]) -> dict[str, list[Span]]:
-    """The same by source id. A video is a source's id, its path, or its file's name with or without the suffix; one that
-    names several sources names none. `paths` are those of the sources by id."""
+    """The same by source id. A video is a source's id, its path, or its file's name with or without the suffix; one
+    that names several sources names none. `paths` are those of the sources by id."""
     names: dict[str, set[str]] = defaultdict(set)
     for source, path in paths.items():
         pure = PurePosixPath(path)
