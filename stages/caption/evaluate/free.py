@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -19,7 +20,8 @@ def statistics(rows: Sequence[Row], checks: Mapping[str, Row]) -> dict[str, Any]
     has none its share passed is null. A source's length is its story's end, or else the last end of any caption."""
     sources = defaultdict(list)
     for row in sorted(rows, key=lambda r: (r["start_s"], r["end_s"])):
-        sources[row["source_id"]].append(row)
+        # A story that says again what its shots say does not repeat itself.
+        sources[row["source_id"], row["level"]].append(row)
     texts = [words(row["text"] or "") for row in rows]
     seconds = sum(max(row["end_s"] - row["start_s"], 0.0) for row in rows)
     judged = [checks[row["node_id"]] for row in rows if row["node_id"] in checks]
@@ -90,7 +92,7 @@ def _by(rows: Sequence[Row], column: str) -> dict[str, list[Row]]:
 
 def _neighbours(rows: Sequence[Row]) -> list[float]:
     sets = [set(ngrams(words(row["text"] or ""), 2)) for row in rows if row["text"]]
-    return [jaccard(a, b) for a, b in zip(sets, sets[1:], strict=False)]
+    return [jaccard(a, b) for a, b in pairwise(sets)]
 
 
 def _fours(rows: Sequence[Row]) -> tuple[int, int]:
