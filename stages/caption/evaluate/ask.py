@@ -107,10 +107,10 @@ def _accuracies(told: Sequence[Row], names: Mapping[str, Any]) -> dict[str, Any]
 def chosen(reply: str | None, question: Question) -> str:
     """The verdict on a choice: a letter alone or at the reply's start, or one option's words and no other's."""
     told = (reply or "").strip()
-    if letter := re.match(r"\W*(?:(?:the )?answer(?: is)?\W*)?([A-E])(?:\W|$)", told, re.IGNORECASE):
-        # "A pan to the left" begins with a word, not with an option.
-        if letter[1].isupper() and (len(told) <= letter.end() or told[letter.end(1)] != " "):
-            return _verdict(LETTERS.index(letter[1]), question)
+    letter = re.match(r"\W*(?:(?i:the )?(?i:answer)(?: is)?\W*)?([A-E])(?:\W|$)", told)
+    # "A pan to the left" begins with a word, not with an option.
+    if letter and (len(told) <= letter.end() or told[letter.end(1)] != " "):
+        return _verdict(LETTERS.index(letter[1]), question)
     named = [i for i, option in enumerate(question.options) if contains(told, option)]
     return _verdict(named[0], question) if len(named) == 1 else INCORRECT if words(told) else NOT_ATTEMPTED
 
