@@ -1,0 +1,302 @@
+"""`curate caption`: how good a dataset's captions are (`eval`), whether people find them true (`audit`), and a better
+instruction for whoever writes them (`tune`)."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+import typer
+from rich.console import Console
+from rich.table import Table as Shown
+
+from curate.commands import FAILED, WRONG_USE, DatasetArgument, JsonOption, existing, plain_errors, stop
+from schemas import Table, caption_checks, captions, clips, media, sources, speech, stills, tree
+from stages.caption.protocol import Backend, BackendError, Picture
+
+caption = typer.Typer(help="Judge a dataset's captions, and tune who writes them.", no_args_is_help=True)
+
+BackendOption = Annotated[str | None, typer.Option("--backend", help="Who is asked, such as openai:MODEL.")]
+LevelOption = Annotated[str, typer.Option(help="clip, shot, event or story.")]
+Row = dict[str, Any]
+FIRST = "Describe what happens in this part of a video, in order and in plain words. Say only what can be seen."
+"""The instruction that tuning begins with."""
+SHOWN_PICTURES = 8
+"""Pictures of a node that tuning shows: enough to compare instructions by."""
+
+
+def backend(name: str) -> Backend:
+    """The captioner of that name, by `stages.caption.backends.make`."""
+    from stages.caption import backends
+
+    make = getattr(backends, "make", None)
+    if make is None:
+        stop(f"--backend {name}: this installation has no captioning backends", WRONG_USE)
+    found: Backend = make(name)
+    return found
+
+
+@caption.command("eval")
+def evaluate(
+    dataset: DatasetArgument,
+    reference: Annotated[
+        Path | None, typer.Option(help="ActivityNet's JSON, or CSV or Parquet with path, start_s, end_s, text.")
+    ] = None,
+    dialogue: Annotated[
+        Path | None,
+        typer.Option(help='JSON {video: {"utterances": [{start, end, character, text}]}}, or of one video.'),
+    ] = None,
+    level: LevelOption = "shot",
+    ask: Annotated[bool, typer.Option("--ask", help="Have the questions and probes answered.")] = False,
+    backend_name: BackendOption = None,
+    seed: Annotated[int, typer.Option(help="Of questions and probes.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for questions.jsonl and eval.json.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Measure the captions: times, repetition and checks; against a reference; by questions. Without --backend the weak
+    lexical reader answers."""
+    from stages.caption.evaluate import ask as asking
+    from stages.caption.evaluate import free, likeness, probes, questions, spans
+    from stages.caption.evaluate import reference as references
+
+    with plain_errors():
+        _known(level)
+        rows = _captions(dataset)
+        checks = {row["node_id"]: row for row in _rows(dataset, caption_checks.TABLE)}
+        paths = {row["source_id"]: row["path"] for row in _rows(dataset, sources.SOURCES)}
+        found: dict[str, Any] = free.report(rows, checks)
+        if reference:
+            try:
+                told = references.by_source(references.read(reference), paths)
+            except references.ReferenceError as error:
+                stop(str(error), WRONG_USE)
+            if not told:
+                stop(f"{reference}: none of its videos is a source of {dataset}", WRONG_USE)
+            mine: dict[str, list[spans.Span]] = {source: [] for source in told}
+            for row in rows:
+                if row["source_id"] in mine and row["level"] == level and row["text"]:
+                    mine[row["source_id"]].append(spans.Span(row["start_s"], row["end_s"], row["text"]))
+            try:
+                scores = spans.against(mine, told, likeness.meteor)
+                texts = likeness.corpus(spans.matched(mine, told))
+            except ImportError as error:
+                stop(f"{error}: pip install 'longtake[eval]'", FAILED)
+            found["reference"] = {"level": level, "videos": len(told), "meteor": likeness.meteor_name()} | scores
+            found["reference"]["matched"] = texts
+        found["dialogue"] = _dialogue(rows, dialogue, paths, dataset, level)
+        made = questions.build(rows, seed)
+        found["questions"] = {"made": len(made)}
+        verdicts: list[Mapping[str, Any]] = []
+        if ask or backend_name:
+            answers = asking.by_model(backend(backend_name)) if backend_name else None
+            try:
+                summary, verdicts = asking.run(made, rows, answers or asking.lexical)
+                swaps = probes.run(probes.build(rows, seed), rows, answers or probes.lexical)
+            except BackendError as error:
+                stop(str(error), FAILED)
+            reader = backend_name or "lexical overlap (weak, no model)"
+            found["questions"] |= {"answered_by": reader} | summary
+            found["probes"] = swaps
+        if output:
+            output.mkdir(parents=True, exist_ok=True)
+            judged = {row["question_id"]: row for row in verdicts}
+            lines = [json.dumps({**asdict(q), **judged.get(q.question_id, {})}, ensure_ascii=False) for q in made]
+            (output / "questions.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            (output / "eval.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    if json_output:
+        typer.echo(json.dumps(found))
+    else:
+        _show(found)
+
+
+@caption.command()
+def audit(
+    dataset: DatasetArgument,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the sheet.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, max=10_000, help="Captions in the sample.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+    read: Annotated[Path | None, typer.Option(help="A filled CSV: say what share of it was judged true.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Write a sheet (HTML and CSV) on which people judge a sample of captions; or read one that was filled in."""
+    from stages.caption.evaluate import audit as sheet
+
+    with plain_errors():
+        if read:
+            try:
+                result = sheet.read(read.read_text(encoding="utf-8"))
+            except (sheet.SheetError, UnicodeDecodeError) as error:
+                stop(f"{read}: {error}", WRONG_USE)
+        elif output:
+            chosen = sheet.sample(_captions(dataset), n, seed)
+            output.mkdir(parents=True, exist_ok=True)
+            (output / "audit.html").write_text(sheet.page(chosen, _links(dataset, chosen), dataset), encoding="utf-8")
+            (output / "audit.csv").write_text(sheet.table(chosen), encoding="utf-8", newline="")
+            result = {"captions": len(chosen), "page": str(output / "audit.html"), "csv": str(output / "audit.csv")}
+        else:
+            stop("say -o FOLDER to write a sheet, or --read FILE to read one", WRONG_USE)
+    typer.echo(json.dumps(result, indent=None if json_output else 1))
+
+
+@caption.command()
+def tune(
+    dataset: DatasetArgument,
+    backend_name: Annotated[str, typer.Option("--backend", help="Who captions and revises, such as openai:MODEL.")],
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Instructions tried.")] = 5,
+    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Nodes captioned in each round.")] = 20,
+    level: LevelOption = "shot",
+    reference: Annotated[Path | None, typer.Option(help="Score by SODA_c against it, as `eval` reads it.")] = None,
+    first: Annotated[str, typer.Option(help="The instruction to begin with.")] = FIRST,
+    history: Annotated[Path, typer.Option(help="JSONL of the rounds; a stopped loop goes on from it.")] = Path(
+        "tune.jsonl"
+    ),
+    json_output: JsonOption = False,
+) -> None:
+    """Look for an instruction under which the captions score better (ViSMaP); print it as a line to paste."""
+    from stages.caption import tune as loop
+    from stages.caption.evaluate import likeness, spans
+    from stages.caption.evaluate import reference as references
+
+    with plain_errors():
+        _known(level)
+        nodes = sorted((r for r in _rows(dataset, tree.TABLE) if r["level"] == level), key=lambda r: r["node_id"])
+        told: dict[str, list[spans.Span]] = {}
+        try:
+            if reference:
+                paths = {row["source_id"]: row["path"] for row in _rows(dataset, sources.SOURCES)}
+                told = references.by_source(references.read(reference), paths)
+                nodes = [row for row in nodes if row["source_id"] in told]
+            nodes = nodes[:: max(1, len(nodes) // n)][:n]
+            if not nodes:
+                stop(f"{dataset}: has no node of level {level} to caption", WRONG_USE)
+
+            def score(rows: Any) -> loop.Score:
+                if not told:
+                    return loop.free_score(rows)
+                mine = {s: [] for s in {row["source_id"] for row in nodes}}  # type: dict[str, list[spans.Span]]
+                for row in rows:
+                    if row["text"]:
+                        mine[row["source_id"]].append(spans.Span(row["start_s"], row["end_s"], row["text"]))
+                value = spans.against(mine, {s: told[s] for s in mine}, likeness.meteor)["soda_c"]
+                return loop.Score(value["f1"], tuple(f"SODA_c {name}: {of:.3f}" for name, of in value.items()))
+
+            asked = backend(backend_name)
+            generate = loop.generator(asked, nodes, _pictures(dataset, nodes))
+            best = loop.optimise(generate, score, loop.reviser(asked), rounds, " ".join(first.split()), history)
+        except (references.ReferenceError, loop.HistoryError) as error:
+            stop(str(error), WRONG_USE)
+        except BackendError as error:
+            stop(f"{error}; the rounds done are in {history}", FAILED)
+        except ImportError as error:
+            stop(f"{error}: pip install 'longtake[eval]'", FAILED)
+    line = loop.setting(best.instruction)
+    typer.echo(json.dumps({**asdict(best), "set": line}) if json_output else line)
+
+
+def _rows(dataset: str, table: Table) -> list[Row]:
+    return existing(dataset).scan(table).to_table().to_pylist()
+
+
+def _captions(dataset: str) -> list[Row]:
+    rows = _rows(dataset, captions.TABLE)
+    if not rows:
+        stop(f"{dataset}: has no captions; run a recipe with the stage caption first", WRONG_USE)
+    return rows
+
+
+def _known(level: str) -> None:
+    if level not in tree.LEVELS:
+        stop(f"--level {level}: is none of {', '.join(tree.LEVELS)}", WRONG_USE)
+
+
+def _dialogue(rows: list[Row], file: Path | None, paths: Mapping[str, str], dataset: str, level: str) -> Any:
+    """Attribution and name recall by level `level`, against the file or else the table `speech`; null without
+    either."""
+    from stages.caption.evaluate import dialogue
+    from stages.caption.evaluate.reference import by_source
+
+    lines: dict[str, list[Row]] = defaultdict(list)
+    cast: dict[str, list[str]] = {}
+    if file:
+        try:
+            told = json.loads(file.read_text(encoding="utf-8"))
+            told = {file.stem: told} if "utterances" in told else told
+            found = by_source({video: [video] for video in told}, paths)  # type: ignore[arg-type]
+            for source, (video,) in found.items():
+                cast[source] = [str(name) for name in told[str(video)].get("characters", ())]
+                lines[source] = [
+                    {"start_s": x["start"], "end_s": x["end"], "speaker": x.get("character"), "text": x.get("text")}
+                    for x in told[str(video)]["utterances"]
+                ]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            stop(f"{file}: is no dialogue: {error!r}", WRONG_USE)
+        if not lines:
+            stop(f"{file}: none of its videos is a source of {dataset}; name it by the file or its id", WRONG_USE)
+    else:
+        for row in _rows(dataset, speech.TABLE):
+            lines[row["source_id"]].append(row)
+    scores = []
+    for source, heard in lines.items():
+        mine = [row for row in rows if row["source_id"] == source and row["level"] == level]
+        scores.append(dialogue.score(mine, heard, cast.get(source, ())))
+    return dialogue.total(scores) if scores else None
+
+
+def _links(dataset: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Where a node's clip plays: in its take's own file, or else in its source, at its time."""
+    place = existing(dataset)
+    starts = {row["clip_id"]: row["start_s"] for row in _rows(dataset, clips.TABLE)}
+    files = {row["clip_id"]: row["path"] for row in _rows(dataset, media.TABLE)}
+    paths = {row["source_id"]: row["path"] for row in _rows(dataset, sources.SOURCES)}
+    links = {}
+    for row in rows:
+        clip = row["clip_id"]
+        own = clip in files and clip in starts
+        file, zero = (place.path(files[clip]), starts[clip]) if own else (paths.get(row["source_id"]), 0.0)
+        if file and (url := _url(file)):
+            links[row["node_id"]] = f"{url}#t={max(row['start_s'] - zero, 0):.2f},{max(row['end_s'] - zero, 0):.2f}"
+    return links
+
+
+def _url(path: str) -> str | None:
+    """A file's address for a browser; None for one that browsers do not open."""
+    if "://" in path:
+        return quote(path, safe=":/?=&%") if urlsplit(path).scheme in ("http", "https") else None
+    return Path(path).as_uri() if path.startswith("/") else None
+
+
+def _pictures(dataset: str, nodes: list[Row]) -> dict[str, list[Picture]]:
+    """At most `SHOWN_PICTURES` stills of each node, evenly."""
+    import pyarrow.dataset as ds
+
+    found = {}
+    for node in nodes:
+        inside = (ds.field("t_s") >= node["start_s"]) & (ds.field("t_s") < node["end_s"])
+        wanted = (ds.field("source_id") == node["source_id"]) & inside
+        scanned = existing(dataset).scan(stills.TABLE).to_table(columns=["t_s", "jpeg"], filter=wanted)
+        rows = scanned.sort_by("t_s").to_pylist()
+        taken = rows[:: -(-len(rows) // SHOWN_PICTURES) or 1]
+        found[node["node_id"]] = [Picture(row["jpeg"], row["t_s"]) for row in taken]
+    return found
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    console = Console()
+    for title in ("levels", "models"):
+        shown = Shown(title, *found[title], title=None)
+        for name in next(iter(found[title].values()), {}):
+            shown.add_row(name, *(_number(of[name]) for of in found[title].values()))
+        console.print(shown)
+    rest = {name: value for name, value in found.items() if name not in ("levels", "models")}
+    console.print_json(json.dumps(rest))
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
