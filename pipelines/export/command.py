@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +21,7 @@ from pipelines.export.timesuite import timesuite
 from pipelines.export.webvtt import webvtt
 
 
-class Layout(str, Enum):
+class Layout(StrEnum):
     longlive1 = "longlive1"
     longlive2 = "longlive2"
     prompts = "prompts"

@@ -1,4 +1,4 @@
-"""Preference pairs against mixing events: a span's caption, and the same with something out of another span of the video.
+"""Preference pairs against mixing events: a caption, and the same with something out of another span of its video.
 
 After ELV-Halluc, whose pairs make a captioner less prone to what it calls semantic aggregation hallucination.
 """
