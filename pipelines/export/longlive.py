@@ -59,7 +59,7 @@ def longlive2(taken: Taken, out: Out, prompts: int) -> int:
     """
     count = 0
     for source_id, takes in groupby(taken.takes, lambda take: take.source_id):
-        durations = []
+        durations: list[int] = []
         for take in takes:
             frames = int(take.duration_s * FPS)
             blocks = frames // NEXT if durations else (frames >= FIRST) + max(0, frames - FIRST) // NEXT

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipelines.export.folder import Out
 from pipelines.export.taken import Take, Taken, layer_of, line
 
@@ -13,7 +15,7 @@ def timesuite(taken: Taken, out: Out, prompts: int) -> int:
 
     A title that fits two parts of a take asks what cannot be answered, so that such parts have no question.
     """
-    videos = []
+    videos: list[dict[str, Any]] = []
     for take in taken.takes:
         if asked := _asked(take):
             path = out.media(f"videos/{take.clip_id}.mp4", take.media)
