@@ -82,7 +82,7 @@ def gather(dataset: Dataset) -> Shown:
 
 _CLIPS = """
 with caption as (
-    select clip_id, min_by(text, start_s) as text from captions where level = 'clip' group by clip_id
+    select clip_id, string_agg(text, ' ' order by start_s) as text from captions where level = 'shot' group by clip_id
 ), chosen as (
     select * from ledger where kind = 'clip' order by md5(clip_id) limit $most
 )
