@@ -75,7 +75,7 @@ class Cached:
             told = json.loads(data)
             if told["key"] != key or told["digest"] != digest(told["reply"]):
                 return None
-            reply = _REPLY.validate_python(told["reply"], strict=True)
+            reply = _REPLY.validate_json(json.dumps(told["reply"]), strict=True)
         except (ValueError, LookupError, TypeError, RecursionError, ValidationError):
             return None  # torn, or not written by us: it is asked again and written over
         return replace(reply, cached=True) if reply.text.strip() else None

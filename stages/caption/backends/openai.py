@@ -1,4 +1,4 @@
-"""Captions by a server that speaks OpenAI's chat completions: vLLM, SGLang, LMDeploy, `transformers serve` or a paid one.
+"""Captions by a server that speaks OpenAI's chat completions: vLLM, SGLang, LMDeploy, `transformers serve` and others.
 
 Pictures go as JPEG data URIs between the pieces of text, in order, so that the time written before a picture stays its
 own on every server. A server is a stranger: what it sends is read up to a limit in bytes and in time, and only what is
@@ -192,28 +192,24 @@ class Server:
     async def _fitting(self, request: Request) -> Reply:
         """The answer, asked for with what the server understands.
 
-        A 400 or 422 may mean a field that it does not know, or this question. Only if it takes the same question without
-        the field is that remembered.
+        A 400 or 422 may mean a field that it does not know, or this question. Only if it takes the same question
+        without the field is that remembered.
         """
+        settings = (("response_format", self._settings.structured), ("logprobs", self._settings.logprobs))
+        off = {name for name, setting in settings if setting == "off"} | self._known.refused
+        optional = [name for name, _ in settings if name != "response_format" or request.schema is not None]
         left_out: set[str] = set()
-        if self._settings.structured == "off":
-            left_out.add("response_format")
-        if self._settings.logprobs == "off":
-            left_out.add("logprobs")
         while True:
-            without = left_out | self._known.refused
             try:
-                reply = await self._attempt(wire.body(request, self._settings.model, without))
+                reply = await self._attempt(wire.body(request, self._settings.model, off | left_out))
             except wire.RefusedError as error:
-                optional = {"logprobs"} | ({"response_format"} if request.schema is not None else set())
-                candidates = sorted(optional - without, key=lambda name: (name not in str(error), name == "logprobs"))
-                if error.status not in (400, 422) or not candidates:
+                message = str(error)
+                fields = sorted(set(optional) - off - left_out, key=lambda n: (n not in message, optional.index(n)))
+                if error.status not in (400, 422) or not fields:
                     raise
-                left_out.add(candidates[0])
+                left_out.add(fields[0])
                 continue
-            off = {"structured": "response_format", "logprobs": "logprobs"}
-            chosen = {field for setting, field in off.items() if getattr(self._settings, setting) == "off"}
-            for name in left_out - chosen - self._known.refused:
+            for name in left_out - self._known.refused:
                 LOG.warning("%s refuses %s; it is asked without from now on", self._settings.url, name)
                 self._known.refused.add(name)
             return reply

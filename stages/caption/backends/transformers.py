@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 ENDS = 1 << 20
-"""Bytes at each end of a file of weights that go into the model's name: the header with all shapes, and some tensors."""
+"""Bytes at each end of a file of weights that go into the model's name: all shapes, and some tensors."""
 _LOADING, _GENERATING = threading.Lock(), threading.Lock()
 
 
@@ -160,8 +160,14 @@ class Network:
         import torch
         from transformers import LogitsProcessorList
 
+        pad = {"padding": True}
         inputs = self._processor.apply_chat_template(
-            chats, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+            chats,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs=pad,
         ).to(self._model.device, dtype=self._model.dtype)
         config = copy.deepcopy(self._model.generation_config)
         config.update(max_new_tokens=requests[0].most_tokens, max_length=None, **_sampling(requests[0].temperature))
@@ -179,7 +185,7 @@ class Network:
         for row, told in enumerate(sequences[:, start:].tolist()):
             stop = next((n for n, token in enumerate(told) if token in ends), None)
             length = len(told) if stop is None else stop + 1
-            text = self._processor.tokenizer.decode(told[:length], skip_special_tokens=True).strip()
+            text = wire.clean(self._processor.tokenizer.decode(told[:length], skip_special_tokens=True))
             confidence = float(sure[row, :length].mean().exp())
             found.append(
                 Reply(
@@ -258,10 +264,11 @@ def _loaded(weights: str, revision: str, device: str, dtype: str) -> Network:
     common: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
         processor = AutoProcessor.from_pretrained(place, **common)
-        model = AutoModelForImageTextToText.from_pretrained(
+        model: Any = AutoModelForImageTextToText.from_pretrained(
             place, dtype=getattr(torch, kind), use_safetensors=True, **common
         )
-        return Network(name, model.to(where).eval(), processor)
+        model.to(torch.device(where))
+        return Network(name, model.eval(), processor)
     except Exception as error:  # transformers, safetensors and hub clients raise errors of many kinds
         raise BackendError(
             f"{name}: cannot be loaded: {wire.shown(error)}; give a folder with .safetensors files, or a repository"

@@ -57,6 +57,11 @@ def plain(text: str) -> str:
     return CONTROL.sub("< ", text)
 
 
+def clean(text: str) -> str:
+    """An answer as UTF-8 can say it, without NUL, which no text column likes, and blanks around it."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "").strip()
+
+
 def body(request: Request, model: str, without: Collection[str]) -> bytes:
     """The JSON that is posted. Pictures are spliced in as base64, which needs no escaping: JSON encoders would copy and
     scan them again.
@@ -125,7 +130,7 @@ def parsed(text: bytes) -> Reply:
         raise RefusedError("the server's filter keeps the answer back")
     if content is not None and not isinstance(content, str):
         raise BadReplyError(f"the answer's text is a {type(content).__name__}")
-    answer = (content or "").encode("utf-8", "replace").decode().replace("\0", "").strip()
+    answer = clean(content or "")
     if not answer:
         raise RefusedError(f"the answer is empty (it ended by {shown(reason)})")
     usage = told.get("usage")
@@ -144,9 +149,10 @@ def _confidence(logprobs: Any) -> float | None:
     if not isinstance(tokens, list) or not tokens:
         return None
     values = [token.get("logprob") if isinstance(token, dict) else None for token in tokens]
-    if not all(isinstance(value, int | float) and math.isfinite(value) and value <= 1e-3 for value in values):
+    numbers = [value for value in values if isinstance(value, int | float) and -1e9 < value <= 1e-3]
+    if len(numbers) < len(values):
         return None
-    return min(math.exp(sum(values) / len(values)), 1.0)
+    return min(math.exp(sum(numbers) / len(numbers)), 1.0)
 
 
 def _count(usage: Any, name: str) -> int | None:
