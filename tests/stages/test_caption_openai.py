@@ -175,13 +175,14 @@ def test_a_server_killed_and_started_again_loses_no_answer(tmp_path):
     assert all(count == 1 for count in lines(log, "answered").values())
 
 
+@pytest.mark.slow
 def test_a_client_killed_again_and_again_asks_nothing_twice_that_it_kept(tmp_path):
     port, log, dataset = free_port(), tmp_path / "log", tmp_path / "dataset"
     command = [sys.executable, str(HERE / "asking_client.py"), f"http://127.0.0.1:{port}/v1", str(dataset), "200"]
     rng = random.Random(3)
     with serving(port, log, 0.03):
         kills = 0
-        for _ in range(3):
+        for _ in range(2):
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
                 for _ in range(rng.randint(20, 60)):
                     process.stdout.readline()

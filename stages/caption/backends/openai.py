@@ -48,7 +48,8 @@ class OpenAI(BaseModel):
     """Name of the environment variable that holds the key; none is sent otherwise. It must be set on each worker. The
     key itself stands in no recipe and no log."""
     concurrency: int = Field(16, ge=1, le=1024)
-    """Questions under way at once. A served model batches them; more than its own `max_num_seqs` wait in its queue."""
+    """Questions under way at once. A quarter more than the server answers at once (vLLM's `max_num_seqs`) keeps it busy
+    while questions and answers travel; the rest wait in its queue."""
     timeout_s: float = Field(300.0, gt=0, le=86400)
     """Longest an attempt may take from its first byte to the answer's last: 512 tokens at 5 a second take 100 s, and a
     full queue as long again."""
@@ -123,9 +124,10 @@ class Server:
         while tried < self._settings.attempts:
             wait = 0.0
             try:
+                body = wire.body(request, self._settings.model, self._off())  # so that a free slot is filled at once
                 async with self._slots:
                     await self._may_start(request)
-                    reply = await self._fitting(request)
+                    reply = await self._fitting(request, body)
                 self._silent_since, self._known.answered = None, True
                 await self._count(reply, request)
                 return wire.priced(reply, self._settings.price_in, self._settings.price_out)
@@ -189,25 +191,30 @@ class Server:
         text = wire.shown(error)
         return text.replace(self._key, "(key)") if self._key else text
 
-    async def _fitting(self, request: Request) -> Reply:
+    def _off(self) -> set[str]:
+        """Fields that are not sent to this server."""
+        settings = {"response_format": self._settings.structured, "logprobs": self._settings.logprobs}
+        return {name for name, setting in settings.items() if setting == "off"} | self._known.refused
+
+    async def _fitting(self, request: Request, body: bytes) -> Reply:
         """The answer, asked for with what the server understands.
 
         A 400 or 422 may mean a field that it does not know, or this question. Only if it takes the same question
         without the field is that remembered.
         """
-        settings = (("response_format", self._settings.structured), ("logprobs", self._settings.logprobs))
-        off = {name for name, setting in settings if setting == "off"} | self._known.refused
-        optional = [name for name, _ in settings if name != "response_format" or request.schema is not None]
+        off = self._off()
+        optional = ["logprobs"] if request.schema is None else ["response_format", "logprobs"]
         left_out: set[str] = set()
         while True:
             try:
-                reply = await self._attempt(wire.body(request, self._settings.model, off | left_out))
+                reply = await self._attempt(body)
             except wire.RefusedError as error:
                 message = str(error)
                 fields = sorted(set(optional) - off - left_out, key=lambda n: (n not in message, optional.index(n)))
                 if error.status not in (400, 422) or not fields:
                     raise
                 left_out.add(fields[0])
+                body = wire.body(request, self._settings.model, off | left_out)
                 continue
             for name in left_out - self._known.refused:
                 LOG.warning("%s refuses %s; it is asked without from now on", self._settings.url, name)

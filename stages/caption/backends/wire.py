@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
@@ -13,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
+import pybase64
 
 from stages.caption.protocol import Picture, Reply, Request
 
@@ -86,7 +86,7 @@ def body(request: Request, model: str, without: Collection[str]) -> bytes:
             pieces.append(b", ")
         if isinstance(part, Picture):
             pieces.append(b'{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,')
-            pieces += [base64.b64encode(part.jpeg), b'"}}']
+            pieces += [pybase64.b64encode(part.jpeg), b'"}}']
         else:
             pieces.append(json.dumps({"type": "text", "text": plain(part)}).encode())
     pieces.append(b"]}]}")
