@@ -48,8 +48,7 @@ class OpenAI(BaseModel):
     """Name of the environment variable that holds the key; none is sent otherwise. It must be set on each worker. The
     key itself stands in no recipe and no log."""
     concurrency: int = Field(16, ge=1, le=1024)
-    """Questions under way at once. A quarter more than the server answers at once (vLLM's `max_num_seqs`) keeps it busy
-    while questions and answers travel; the rest wait in its queue."""
+    """Questions under way at once. A served model batches them; more than its own `max_num_seqs` wait in its queue."""
     timeout_s: float = Field(300.0, gt=0, le=86400)
     """Longest an attempt may take from its first byte to the answer's last: 512 tokens at 5 a second take 100 s, and a
     full queue as long again."""
