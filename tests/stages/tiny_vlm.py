@@ -80,6 +80,6 @@ def save(folder: Path, seed: int = 0) -> Path:
     model.generation_config.eos_token_id = number("<|im_end|>")
     model.generation_config.pad_token_id = number("<|endoftext|>")
     # A trained model does not write these; servers differ in whether they show them.
-    model.generation_config.suppress_tokens = [number(token) for token in CONTROL if token != "<|im_end|>"]
+    model.generation_config.suppress_tokens = [number(mark) for mark in CONTROL if mark != "<|im_end|>"]
     model.save_pretrained(folder)
     return folder
