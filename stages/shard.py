@@ -19,7 +19,8 @@ import pyarrow.dataset as ds
 from pydantic import Field
 
 from curate.stage import Row, RowStage, Stage, TableStage, Workspace
-from schemas import Table, captions, indexes, shards
+from schemas import Table, caption_checks, captions, indexes, shards
+from stages.caption.chosen import captions_chosen, takes_told
 
 _BATCH = 10_000
 
@@ -27,7 +28,7 @@ _LONGEST_LIST = 16
 """Numbers in a fixed-size list beyond which it is a vector, not a score."""
 
 
-NODE = ("level", "start_s", "end_s", "text", "prompt", "short", *captions.FIELDS, "model", "confidence")
+NODE = ("node_id", "level", "start_s", "end_s", "text", "prompt", "short", *captions.FIELDS, "model", "confidence")
 """What a sample's .json says of each node of the caption tree that the clip lies in or that lies in the clip."""
 
 
@@ -49,9 +50,10 @@ class Pack(TableStage):
         "quality": (),
         "sources": ("source_id", "user"),
     }
-    reads_if_there: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
-        "raft text overlay crop safety aesthetics technical embeddings duplicates balance".split(), ()
-    )
+    reads_if_there: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **dict.fromkeys("raft text overlay crop safety aesthetics technical embeddings duplicates balance".split(), ()),
+        "caption_checks": ("source_id", "node_id", "passed", "text_from"),
+    }
 
     target_mb: float = Field(512.0, gt=0)
     """Aimed size of a shard, MB. WebDataset advises 100 MB to 1 GB: large enough to stream, small enough to shuffle."""
@@ -63,7 +65,7 @@ class Pack(TableStage):
             for name in inputs:
                 database.register(name, inputs[name])
             scores = {name: _scores(inputs[name].schema) for name in inputs if name in _scored(self)}
-            reader = database.sql(_samples(scores)).to_arrow_reader(_BATCH)
+            reader = database.sql(_samples(scores, caption_checks.TABLE.name in inputs)).to_arrow_reader(_BATCH)
             places: dict[str, _Place] = {"train": _Place(), "val": _Place()}
             for batch in reader:
                 rows = [self._sample(row, places, scores) for row in batch.to_pylist()]
@@ -88,7 +90,7 @@ class Pack(TableStage):
 
 def _scored(stage: Stage) -> set[str]:
     """The tables that have a row of scores for a clip."""
-    return {"motion", "quality", *stage.reads_if_there}
+    return {"motion", "quality", *stage.reads_if_there} - {caption_checks.TABLE.name}
 
 
 def _scores(schema: pa.Schema) -> list[str]:
@@ -105,20 +107,21 @@ def _bulky(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _samples(scores: Mapping[str, list[str]]) -> str:
+def _samples(scores: Mapping[str, list[str]], checked: bool) -> str:
     """SQL of a row per sample, with a struct of each table's scores under the table's name."""
     packed = []
     for name, columns in scores.items():
         fields = ", ".join(f'"{column}" := "{name}"."{column}"' for column in columns)
         packed.append(f'case when "{name}".clip_id is not null then struct_pack({fields}) end as "{name}"')
-    node = ", ".join(f"{name}: captions.{name}" for name in NODE)
+    node = ", ".join(f"{name}: c.{name}" for name in NODE)
     joined = [f'left join "{name}" using (clip_id)' for name in scores]
     return f"""
-    with told as (
-        select clips.clip_id, list({{{node}}} order by captions.start_s, captions.end_s desc, captions.node_id) as nodes
-        from clips join captions on captions.source_id = clips.source_id and captions.text is not null
-            and captions.start_s < clips.end_s and captions.end_s > clips.start_s
-            and coalesce(captions.clip_id, clips.clip_id) = clips.clip_id
+    with chosen as ({captions_chosen(checked)}), told as (
+        select clips.clip_id, list({{{node}}} order by c.start_s, c.end_s desc, c.node_id) as nodes
+        from clips join chosen c on c.source_id = clips.source_id
+            and c.start_s < clips.end_s and c.end_s > clips.start_s
+            and coalesce(c.clip_id, clips.clip_id) = clips.clip_id
+        where clips.clip_id in (select clip_id from ({takes_told(checked)}))
         group by clips.clip_id
     )
     select media.*, clips.start_s, clips.end_s, sources.user, told.nodes as captions, {", ".join(packed)}
