@@ -89,8 +89,8 @@ def tass(times: Sequence[float], scores: Sequence[float], most: int, delta_s: fl
 
 
 def chosen(how: Frames, times: Sequence[float], scores: Sequence[float]) -> list[int]:
-    """Numbers of the pictures shown, in order of time."""
-    if how.strategy == "date":
+    """Numbers of the pictures shown, in order of time; DATE chooses where there are more than may be shown."""
+    if len(times) > how.most and how.strategy == "date":
         return tass(times, scores, how.most, how.delta_s)[0]
     return spread(range(len(times)), GRID[0] * GRID[1] if how.strategy == "grid" else how.most)
 

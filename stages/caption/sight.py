@@ -119,10 +119,7 @@ def telling(jpegs: Sequence[bytes]) -> list[float]:
     before (of the first from the next), each as a share of the most among them; at an eighth of the size. A black or
     blank picture has none.
     """
-    small = [
-        cv2.resize(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8), (64, 36))
-        for jpeg in jpegs
-    ]
+    small = [cv2.resize(_eighth(jpeg), (64, 36)) for jpeg in jpegs]
     if not small:
         return []
     luma = np.stack(small).astype(np.float32)
@@ -130,6 +127,11 @@ def telling(jpegs: Sequence[bytes]) -> list[float]:
     change = np.abs(np.diff(luma, axis=0)).mean((1, 2))
     change = np.concatenate([change[:1], change]) if len(change) else np.zeros(1)
     return (_share(detail) * (1 + _share(change)) / 2).tolist()
+
+
+def _eighth(jpeg: bytes) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    return picture if picture is not None else cv2.cvtColor(opened(jpeg), cv2.COLOR_BGR2GRAY)
 
 
 def _share(values: np.ndarray) -> np.ndarray:
