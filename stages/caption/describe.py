@@ -79,9 +79,10 @@ def describe(
         BackendError: no question can be answered.
     """
     mine = {node["node_id"] for node in nodes}
-    done = {node_id: row for node_id, row in told.items() if node_id not in mine}
+    given = {node_id: row for node_id, row in told.items() if node_id not in mine}
+    done = {node_id: row for node_id, row in given.items() if row["text"]}
     parts: dict[str, list[Row]] = {}
-    for node in [*nodes, *done.values()]:
+    for node in [*nodes, *given.values()]:
         parts.setdefault(node["parent_id"], []).append(node)
     for level in LEVELS:
         rows: dict[str, Row | NoReplyError] = {}

@@ -45,10 +45,11 @@ class Frames(BaseModel):
     """Second looks at most, at the size of the stills within `pixels`, where the first is in doubt: LOVE-R1 has two.
     0: there is no cheap look, the first is at full size."""
     sure_above: float = Field(0.6, ge=0, le=1)
-    """Confidence below which a caption is looked at again; one not told is low. Of 0.6 a token, every other one had
-    another that was nearly as likely."""
+    """Confidence below which a caption is looked at again; one not told is low. At 0.6 a token,
+    another word was often nearly as likely."""
     disagree_above: float = Field(0.4, ge=0, le=1)
-    """Disagreement of two scorers above which it is looked at again: they differ by more than they share of half."""
+    """Disagreement of two scorers above which it is looked at again: a sure model half of whose statements that can be
+    checked are contradicted has 0.5. Both limits are judgement, not yet fitted to a model's answers."""
     delta_s: float = Field(20.0, ge=0)
     """DATE's first spacing, seconds; it halves until there are enough. 0: the best by score alone."""
     weights: str | None = None

@@ -189,3 +189,22 @@ def test_two_scorers_disagree_by_how_far_they_differ():
     assert witness.disagreement(row, node, 0.5) == 0
     assert witness.disagreement(row, node, 1.0) == 0.5
     assert witness.disagreement(row, {"facts": "{}"}, 1.0) is None
+
+
+def test_with_weights_nearness_to_what_the_span_is_part_of_scores(pictures, tmp_path, monkeypatch):
+    import test_embed
+
+    from stages.embed import network
+
+    words = test_embed.CLIP | {"text_cfg": test_embed.TEXT | {"vocab_size": 49408}}
+    monkeypatch.setattr(test_embed, "CLIP", words)
+    weights = str(test_embed.saved(tmp_path / "tiny"))
+    found = network(weights, None)
+    text = found.read(["a panda eats"])[0]
+    vectors = [(-text).tolist()] * 10
+    vectors[7] = text.tolist()
+    rows = [{"model": found.name, "stills_s": [float(n) for n in range(10)], "vectors": vectors}]
+    sight = Sight(inputs(pictures)["stills"], Frames(weights=weights, most=3), rows)
+    look = sight.look((0, 10), "a panda eats")
+    assert [p.t_s for p in look.pictures] == [7.0]
+    assert found.name in look.by
