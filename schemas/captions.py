@@ -38,6 +38,7 @@ TABLE = Table(
             column("model", pa.string(), "who wrote it", False),
             column("prompt_hash", pa.string(), "digest of all that the model was shown; null: no model was asked"),
             column("looks_s", pa.list_(pa.float64()), "times of the pictures shown, seconds in the source"),
+            column("looks_by", pa.string(), "how the pictures were chosen, and by what score; null: none was shown"),
             column("attempts", pa.int32(), "how often a model was asked for it; 0: no model", False),
             column("confidence", pa.float32(), "geometric mean of the tokens' probabilities; null: not told"),
             column("disagreement", pa.float32(), "how far two scorers of the caption disagree, 0 to 1; null: one only"),

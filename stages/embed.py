@@ -105,10 +105,11 @@ def _spread(first: int, end: int, most: int) -> list[int]:
 class Network:
     """An open_clip network that is ready to look."""
 
-    def __init__(self, model: Any, name: str) -> None:
+    def __init__(self, model: Any, name: str, folder: Path) -> None:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
         self.name = name
+        self._folder = folder
         self._model = model
         self._prepare = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
 
@@ -127,6 +128,15 @@ class Network:
                 found = self._model.encode_image(torch.stack(batch).to(device()), normalize=True)
             parts.append(found.float().cpu().numpy())
         return np.concatenate(parts)
+
+    def read(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit-length vectors (texts, dimensions) float32 of texts, cut at the network's context (CLIP: 77 tokens)."""
+        import open_clip
+        import torch
+
+        tokens = open_clip.get_tokenizer(f"local-dir:{self._folder}")(list(texts))
+        with torch.inference_mode():
+            return self._model.encode_text(tokens.to(device()), normalize=True).float().cpu().numpy()
 
 
 @lru_cache(maxsize=1)
@@ -152,7 +162,7 @@ def network(weights: str, sha256: str | None) -> Network:
         raise WeightsError(f"open_clip: the network in {file.parent} cannot be loaded: {first}") from error
     with open(file, "rb") as opened_file:
         digest = hashlib.file_digest(opened_file, "sha256").hexdigest()
-    return Network(model.eval(), f"open_clip:{digest[:12]}")
+    return Network(model.eval(), f"open_clip:{digest[:12]}", file.parent)
 
 
 def _file(weights: str, sha256: str | None) -> Path:
