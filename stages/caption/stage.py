@@ -8,8 +8,8 @@ from seconds up to the whole source; what was not kept is told from measured fac
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from curate.stage import Failure, Row, RowStage, Workspace
 from schemas import Table, captions, tree
 from stages.caption import grounded
+from stages.caption.backends import OpenAI, Transformers, make
+from stages.caption.describe import Describing, describe
 from stages.caption.facts import Measured, Words
+from stages.caption.protocol import Backend
+from stages.caption.sight import Sight
 from stages.caption.tree import Lengths, Node, Take, Views
 from stages.caption.tree import tree as grown
+from stages.caption.verify import Context, check
 
 
 class Span(BaseModel):
@@ -141,19 +146,66 @@ def _views(series: pa.Table | None) -> Views:
     return Views(series.column("t_s").to_numpy(), features - features.mean(1, keepdims=True))
 
 
-class Caption(RowStage):
-    """Writes the caption of every node of a source's tree."""
+class Caption(RowStage, Describing):
+    """Writes the caption of every node of a source's tree.
+
+    A model is asked about the nodes of kept takes; the others, and what the model is told that a node is part of, come
+    from measured facts. Its answers are kept in the dataset by content, so that none is asked for twice.
+    """
 
     name: ClassVar[str] = "caption"
     version: ClassVar[int] = 2
     writes: ClassVar[Table] = captions.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"tree": ()}
 
-    backend: Literal["grounded"] = "grounded"
-    """Who writes: `grounded` (sentences from measured facts, no model)."""
+    backend: Literal["grounded", "openai", "transformers"] = "grounded"
+    """Who writes: `grounded` (sentences from measured facts, no model), `openai` (any server that speaks OpenAI's chat
+    completions), or `transformers` (a model in the worker)."""
+    openai: OpenAI = OpenAI()
+    """How a served model is asked."""
+    transformers: Transformers = Transformers()
+    """How a model in the worker is loaded and asked."""
+    every_take: bool = False
+    """Whether the model is asked about takes that are not kept, too."""
+    language: str = Field("en", pattern=r"^[a-z]{2,3}$")
+    """What captions are to be written in, ISO 639-1; an answer in another is asked for again."""
+    cast: tuple[str, ...] = ()
+    """Names that captions may use beside those that were heard, read or identified."""
+
+    @property
+    def resources(self) -> Mapping[str, float]:  # type: ignore[override]
+        """A worker with a GPU where a model is to run on one."""
+        return {"GPU": 1} if self.backend == "transformers" and self.transformers.device == "cuda" else {}
+
+    def inputs(self, there: Collection[str]) -> dict[str, tuple[str, ...]]:
+        if self.backend == "grounded":
+            return super().inputs(there)
+        looked = {"stills": ("t_s", "jpeg"), "embeddings": ("model", "stills_s", "vectors")}
+        if "stills" not in there:
+            raise ValueError("caption.backend shows a model the pictures of the stage stills: put it into the recipe")
+        return super().inputs(there) | {name: columns for name, columns in looked.items() if name in there}
+
+    def asker(self, work: Workspace) -> Backend:
+        """The model, with its answers kept in the dataset; not for `grounded`."""
+        return make(self.openai if self.backend == "openai" else self.transformers, work)
 
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row | Failure]:
-        yield from _grounded(inputs["tree"].to_pylist())
+        nodes = inputs["tree"].to_pylist()
+        told = {row["node_id"]: row for row in _grounded(nodes)}
+        asked = [node for node in nodes if node["kept"] or self.every_take]
+        if self.backend == "grounded" or not asked:
+            yield from told.values()
+            return
+        mine = {node["node_id"] for node in asked}
+        yield from (row for node_id, row in told.items() if node_id not in mine)
+        embeddings = inputs["embeddings"].to_pylist() if "embeddings" in inputs else []
+        sight = Sight(inputs["stills"].sort_by("t_s"), self.frames, embeddings)
+        yield from describe(asked, sight, self.asker(work), self, self._check, told)
+
+    def _check(self, node: Row, row: Row, around: Mapping[str, Any]) -> list[str]:
+        """What is wrong with an answer. Its parent is told from the same facts, so those are what it is held against."""
+        facts = json.loads(node["facts"])
+        return check(node | {"facts": facts}, row, Context(cast=self.cast, language=self.language))
 
 
 def _grounded(nodes: list[Row]) -> Iterator[Row]:
@@ -165,6 +217,6 @@ def _grounded(nodes: list[Row]) -> Iterator[Row]:
         if len(mine) == 1:  # a story of one event is told by that one's shots
             mine = parts.get(mine[0]["node_id"], [])[::-1] or mine
         row = node | grounded.caption(node, json.loads(node["facts"]), mine)
-        told[node["node_id"]] = {name: row[name] for name in captions.TABLE.schema.names if name in row}
+        told[node["node_id"]] = {name: row.get(name) for name in captions.TABLE.schema.names}
         parts.setdefault(node["parent_id"], []).append(told[node["node_id"]])
     yield from (told[node["node_id"]] for node in nodes)
