@@ -34,10 +34,11 @@ def data(name: str, value: Any) -> str:
     return f"<data {name}>{told}</data>"
 
 
-def block(facts: Facts, most: int) -> str:
-    """Lines of data of what was measured, within `most` tokens; the first in PRIORITY stay longest."""
+def block(facts: Facts, start_s: float, most: int) -> str:
+    """Lines of data of what was measured, within `most` tokens; the first in PRIORITY stay longest. Times count from
+    `start_s`, where the span starts."""
     lines = []
-    for name, value in _lines(facts):
+    for name, value in _lines(facts, start_s):
         line = data(name, value)
         if (most := most - tokens(line + "\n")) < 0:
             break
@@ -45,11 +46,18 @@ def block(facts: Facts, most: int) -> str:
     return "\n".join(lines)
 
 
-def _lines(facts: Facts) -> Iterator[tuple[str, Any]]:
+def _lines(facts: Facts, start_s: float) -> Iterator[tuple[str, Any]]:
     for name in PRIORITY:
         value = facts.get(name)
         for item in value if isinstance(value, list) else [] if value is None else [value]:
-            yield name, item
+            yield name, _from(start_s, item)
+
+
+def _from(start_s: float, item: Any) -> Any:
+    """A fact whose times count from a span's start."""
+    if not isinstance(item, dict):
+        return item
+    return {name: round(value - start_s, 1) if name.endswith("_s") else value for name, value in item.items()}
 
 
 def told(text: str, name: str, most: int) -> str:

@@ -249,8 +249,9 @@ class _Talk:
     def _told(self) -> Generator[Request, Any, Row]:
         """A caption from those of the parts: a group of them at a time, each with the summary so far."""
         most, groups, room = self.how.parts_tokens, [list[str]()], self.how.parts_tokens
+        start_s = self.node["start_s"]
         for child in self.children:
-            name = f"part {child['start_s']:.1f}s to {child['end_s']:.1f}s"
+            name = f"part {child['start_s'] - start_s:.1f}s to {child['end_s'] - start_s:.1f}s"
             line = auxiliary.told(child["text"], name, most)
             if (size := auxiliary.tokens(line + "\n")) > room and groups[-1]:
                 groups.append([])
@@ -272,7 +273,7 @@ class _Talk:
             pair = Look(look.pictures[window], look.times[window], look.by)
             before = auxiliary.told(lines[-1], "before", self.how.context_tokens) if lines else ""
             row = yield from self._ask(prompts.CHANGE if n else prompts.LOOK, [before], pair)
-            lines.append(f"{look.times[n][0]:.1f}s: {row['text'] or row['raw']}")
+            lines.append(f"{look.times[n][0] - self.node['start_s']:.1f}s: {row['text'] or row['raw']}")
         most = self.how.parts_tokens // len(lines)
         self.last = [*self._known(), *(auxiliary.told(line, "change", most) for line in lines)]
         return (yield from self._whole((), 0))
@@ -298,7 +299,7 @@ class _Talk:
         self, task: str, known: Sequence[str], look: Look | None = None, complaints: Sequence[str] = (), asking: int = 0
     ) -> Generator[Request, Any, Row]:
         task = f"{self.how.instruction}\n{task}" if self.how.instruction else task
-        request = prompts.request(task, known, look, complaints, asking, self.how.reply_tokens)
+        request = prompts.request(task, known, look, self.node["start_s"], complaints, asking, self.how.reply_tokens)
         self.asked.requests.append(request.digest())
         if look is not None:
             self.asked.looks.update(t_s for times in look.times for t_s in times)
@@ -310,6 +311,7 @@ class _Talk:
         if not reply.complete:
             flags.append("truncation: the answer was cut off")
         closer = fields.pop("look_closer", None)
+        closer = closer and tuple(time + self.node["start_s"] for time in closer)
         row = _row(self.node, {"raw": fields.get("text"), **fields}, self.model, flags)
         row |= {"confidence": reply.confidence, "disagreement": disagreement(row, self.node, reply.confidence)}
         if row["text"]:
@@ -324,4 +326,4 @@ class _Talk:
         return [auxiliary.told(self._about(), "whole", self.how.context_tokens), self._facts()]
 
     def _facts(self) -> str:
-        return auxiliary.block(json.loads(self.node["facts"]), self.how.facts_tokens)
+        return auxiliary.block(json.loads(self.node["facts"]), self.node["start_s"], self.how.facts_tokens)

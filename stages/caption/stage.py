@@ -203,7 +203,7 @@ class Caption(RowStage, Describing):
         yield from describe(asked, sight, self.asker(work), self, self._check, told)
 
     def _check(self, node: Row, row: Row, around: Mapping[str, Any]) -> list[str]:
-        """What is wrong with an answer. Its parent is told from the same facts, so those are what it is held against."""
+        """What is wrong with an answer. Its parent is told from the same facts, so they are what it is held against."""
         facts = json.loads(node["facts"])
         return check(node | {"facts": facts}, row, Context(cast=self.cast, language=self.language))
 

@@ -63,7 +63,7 @@ TREE = [
     node("event", 0, 10, "story0"),
     node("shot", 0, 10, "event0"),
     node("clip", 0, 5, "shot0"),
-    node("clip", 5, 10, "shot0"),
+    node("clip", 5, 10, "shot0", hue="red"),
 ]
 
 
@@ -101,7 +101,15 @@ def test_what_fails_a_check_is_asked_again_with_the_complaint_and_the_best_is_ke
 
 
 def test_a_node_without_an_answer_fails_alone_and_all_above_it_are_flagged(stills):
-    rows = captioned(TREE, stills, Script(lambda r: NoReplyError("no") if "<7.0s>" in text_of(r) else said()))
+    rows = captioned(
+        TREE,
+        stills,
+        Script(
+            lambda r: (
+                NoReplyError("no") if any(isinstance(p, Picture) for p in r.parts) and "red" in text_of(r) else said()
+            )
+        ),
+    )
     assert [row.clip_id for row in rows if isinstance(row, Failure)] == ["take"]
     above = [row for row in rows if not isinstance(row, Failure) and row["level"] != "clip"]
     assert len(above) == 3

@@ -111,7 +111,7 @@ def test_a_grid_is_one_picture_of_six_with_their_times(pictures):
     height, width = tiled.shape[0] // 2, tiled.shape[1] // 3
     last = cv2.resize(pictures[int(look.times[0][-1])], (width, height), interpolation=cv2.INTER_AREA)
     assert np.abs(tiled[height:, 2 * width :].astype(int) - last).mean() < 6
-    assert prompts.marked(look)[1] == "<0.0s> <2.0s> <4.0s> <5.0s> <7.0s> <9.0s>"
+    assert prompts.marked(look, 0.0)[1] == "<0.0s> <2.0s> <4.0s> <5.0s> <7.0s> <9.0s>"
 
 
 def test_a_blank_picture_tells_nothing_and_a_changed_one_most(pictures):
@@ -130,16 +130,16 @@ def test_text_is_cut_to_its_tokens(text, most):
     assert auxiliary.tokens(auxiliary.cut(text, most)) <= most
     assert auxiliary.tokens(auxiliary.told(text, "whole", most)) <= most
     facts = {"speech": [{"text": text}] * 5, "light": "dark"}
-    block = auxiliary.block(facts, most)
+    block = auxiliary.block(facts, 0.0, most)
     assert auxiliary.tokens(block) <= most
     assert block.count("</data>") == block.count("<data ")
 
 
 def test_words_on_screen_reach_the_prompt_and_speech_stays_longest():
     facts = {"text": [{"text": "EXIT 12"}], "speech": [{"text": "Hello."}], "light": "dark"}
-    assert "EXIT 12" in auxiliary.block(facts, 100)
-    assert "Hello" in auxiliary.block(facts, 20)
-    assert "EXIT" not in auxiliary.block(facts, 20)
+    assert "EXIT 12" in auxiliary.block(facts, 0.0, 100)
+    assert "Hello" in auxiliary.block(facts, 0.0, 20)
+    assert "EXIT" not in auxiliary.block(facts, 0.0, 20)
 
 
 REPLY = {"raw": "a", "text": "b", "subjects": ["cat", 3], "look_closer": [1, 2]}

@@ -1,13 +1,6 @@
 """A real vision-language model of tiny random weights, served by `transformers serve` and in this process."""
 
 import io
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import tiny_vlm
@@ -43,25 +36,8 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def served(folder, tmp_path_factory):
-    """URL of `transformers serve` over the folder."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--device", "cpu"]
-    command += ["--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
-    log = tmp_path_factory.mktemp("serve") / "log"
-    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
-        try:
-            deadline = time.monotonic() + 120
-            while process.poll() is None and time.monotonic() < deadline:
-                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                    break
-                time.sleep(0.2)
-            else:
-                pytest.fail(log.read_text()[-3000:])
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.kill()
+    with tiny_vlm.served(folder, tmp_path_factory.mktemp("serve") / "log") as url:
+        yield url
 
 
 @pytest.mark.slow

@@ -1,5 +1,13 @@
 """A real Qwen2.5-VL of 0.2 M parameters at random weights, saved as its authors save theirs. It writes garbage."""
 
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -25,8 +33,31 @@ TEMPLATE = (
 )
 
 
-def save(folder: Path, seed: int = 0) -> Path:
-    """The folder with model, tokenizer and processor."""
+@contextmanager
+def served(folder: Path, log: Path) -> Iterator[str]:
+    """URL of `transformers serve` over the folder."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--device", "cpu"]
+    command += ["--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while process.poll() is None and time.monotonic() < deadline:
+                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                    break
+                time.sleep(0.2)
+            else:
+                raise RuntimeError(log.read_text()[-3000:])
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.kill()
+
+
+def save(folder: Path, seed: int = 0, answer: str | None = None) -> Path:
+    """The folder with model, tokenizer and processor. With an answer, it is all that the model says, whatever it is
+    shown: no attention, and each word of the answer is a token that calls the next one."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     bpe = Tokenizer(BPE({letter: number for number, letter in enumerate(letters)}, []))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -36,6 +67,9 @@ def save(folder: Path, seed: int = 0) -> Path:
         extra_special_tokens=CONTROL,
     )
     tokenizer.eos_token, tokenizer.pad_token = "<|im_end|>", "<|endoftext|>"
+    words = re.findall(r"\S+\s*", answer or "")
+    assert len(set(words)) == len(words)
+    tokenizer.add_tokens(words)
     number = tokenizer.convert_tokens_to_ids
     sizes = {"patch_size": 14, "merge_size": 2, "temporal_patch_size": 2}
     pixels = {"size": {"shortest_edge": 28 * 28, "longest_edge": 56 * 84}}
@@ -81,5 +115,20 @@ def save(folder: Path, seed: int = 0) -> Path:
     model.generation_config.pad_token_id = number("<|endoftext|>")
     # A trained model does not write these; servers differ in whether they show them.
     model.generation_config.suppress_tokens = [number(mark) for mark in CONTROL if mark != "<|im_end|>"]
+    if answer:
+        _teach(model, [tokenizer("\n").input_ids[-1], *map(number, words), number("<|im_end|>")])
     model.save_pretrained(folder)
     return folder
+
+
+def _teach(model: Qwen2_5_VLForConditionalGeneration, chain: list[int]) -> None:
+    for layer in model.model.language_model.layers:
+        layer.self_attn.o_proj.weight.data.zero_()
+    optimizer = torch.optim.Adam([model.get_input_embeddings().weight, model.lm_head.weight], lr=0.05)
+    for _ in range(60):
+        said = model(input_ids=torch.tensor([chain[:-1]])).logits[0]
+        loss = torch.nn.functional.cross_entropy(said, torch.tensor(chain[1:]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.detach() < 0.1

@@ -1,0 +1,166 @@
+"""A model's captions end to end: real footage, a real model or server, shards; killed in the middle and repeated."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import tiny_vlm
+
+from curate.dataset import Dataset
+from schemas import captions
+
+HERE = Path(__file__).parent
+ANSWER = (
+    '{"text": "A person moves about in front of some wall.", "raw": "One man moved.", "prompt": "Somebody inside", '
+    '"short": "He stands."}'
+)
+CONCURRENCY = 4
+
+
+def command(inputs, output, *settings):
+    sets = [part for setting in settings for part in ("--set", setting)]
+    line = [
+        sys.executable,
+        "-m",
+        "curate.cli",
+        "run",
+        str(HERE / "captioned.yaml"),
+        "-o",
+        str(output),
+        "--workers",
+        "1",
+    ]
+    return [*line, *(["-i", str(inputs)] if inputs else []), *sets]
+
+
+def run(inputs, output, *settings):
+    result = subprocess.run(command(inputs, output, *settings), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def told(output):
+    rows = Dataset(str(output)).scan(captions.TABLE).to_table().to_pylist()
+    return sorted(rows, key=lambda row: row["node_id"])
+
+
+@pytest.fixture(scope="module")
+def decoded(footage, tmp_path_factory):
+    """(source, dataset) of a take captioned without a model: all but the captions is done."""
+    folder = tmp_path_factory.mktemp("in")
+    shutil.copy(footage / "footage/takes/dj2.mp4", folder)
+    output = tmp_path_factory.mktemp("out") / "dataset"
+    run(folder, output)
+    return folder, output
+
+
+@pytest.fixture
+def dataset(decoded, tmp_path):
+    return shutil.copytree(decoded[1], tmp_path / "dataset")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["transformers", "openai"])
+def test_a_models_captions_end_up_in_shards(backend, decoded, dataset, tmp_path):
+    model = tiny_vlm.save(tmp_path / "tiny", answer=ANSWER)
+    if backend == "transformers":
+        run(decoded[0], dataset, "caption.backend=transformers", f"caption.transformers.weights={model}")
+    else:
+        with tiny_vlm.served(model, tmp_path / "log") as url:
+            run(
+                decoded[0],
+                dataset,
+                "caption.backend=openai",
+                f"caption.openai.url={url}",
+                f"caption.openai.model={model}",
+            )
+    rows = told(dataset)
+    assert {row["level"] for row in rows} == {"clip", "shot", "event", "story"}
+    assert {row["text"] for row in rows} == {"A person moves about in front of some wall."}
+    assert all(row["model"].startswith(f"{backend}:") and row["attempts"] >= 1 and row["flags"] == [] for row in rows)
+    assert all(row["looks_s"] for row in rows if row["level"] == "clip")
+    (path,) = dataset.glob("shards/train/*.tar")
+    with tarfile.open(path) as tar:
+        members = {member.name.split(".", 1)[1]: tar.extractfile(member).read() for member in tar}
+    assert members["txt"].decode() == "A person moves about in front of some wall."
+    sample = json.loads(members["json"])
+    assert Counter(node["level"] for node in sample["captions"])["shot"] == 1
+    assert {node["prompt"] for node in sample["captions"]} == {"Somebody inside"}
+
+
+@contextmanager
+def answering(port, log, delay_s):
+    """A server that answers every question with a caption of its own."""
+    line = [sys.executable, str(HERE / "hostile_server.py"), str(port), str(log), str(delay_s)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def counted(log, what):
+    lines = log.read_text().split("\n") if log.exists() else []
+    return Counter(line.split()[1] for line in lines if line.startswith(what))
+
+
+def until(there, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_run_killed_between_answers_loses_none_and_asks_none_again(decoded, dataset, port, tmp_path):
+    sets = ["caption.backend=openai", f"caption.openai.url=http://127.0.0.1:{port}/v1", "caption.openai.model=m"]
+    sets += [
+        f"caption.openai.concurrency={CONCURRENCY}",
+        "tree.clip.most_s=6",
+        "tree.clip.least_s=2",
+        "tree.clip.aim_s=3",
+    ]
+    whole = shutil.copytree(dataset, tmp_path / "undisturbed")
+    with answering(port, tmp_path / "quiet", 0.0):
+        run(decoded[0], whole, *sets)
+    log = tmp_path / "log"
+    with answering(port, log, 0.5):
+        killed = subprocess.Popen(
+            command(decoded[0], dataset, *sets), start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        until(lambda: sum(counted(log, "answered").values()) >= 5)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+    before = counted(log, "answered")
+    assert told(dataset) != told(whole)
+    # The server is gone for a while, too: what it does not answer is waited for.
+    again = subprocess.Popen(command(decoded[0], dataset, *sets), stderr=subprocess.DEVNULL)
+    with answering(port, log, 0.1) as server:
+        until(lambda: sum(counted(log, "answered").values()) > sum(before.values()) + 2)
+        server.kill()
+        server.wait()
+        with answering(port, log, 0.0):
+            assert again.wait() == 0
+    assert told(dataset) == told(whole)
+    twice = [ident for ident, count in counted(log, "answered").items() if count > 1]
+    assert len(twice) <= 2 * CONCURRENCY  # those on their way when a process was killed
+    asked = sum(counted(log, "asked").values())
+    run(decoded[0], dataset, *sets)
+    assert sum(counted(log, "asked").values()) == asked
