@@ -12,7 +12,7 @@ ALLOWED = {
     "stages": {"schemas", "stages", "curate.stage", "curate.media", "curate.keys", "curate.models", "curate.rules"},
     "pipelines": {"schemas", "curate", "stages", "pipelines"},
 }
-VERB = {"curate.commands", "curate.recipe", "curate.sandbox", "curate.single"}
+VERB = {f"curate.{name}" for name in ("books", "commands", "dataset", "recipe", "sandbox", "single", "workspace")}
 """What a verb that is declared beside its stage may import on top."""
 OURS = set(ALLOWED)
 

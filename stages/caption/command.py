@@ -5,40 +5,48 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
+import pyarrow.dataset as ds
 import typer
 from rich.console import Console
 from rich.table import Table as Shown
 
+from curate.books import read_recipe
 from curate.commands import FAILED, WRONG_USE, DatasetArgument, JsonOption, existing, plain_errors, stop
+from curate.dataset import Dataset
+from curate.workspace import open_workspace
 from schemas import Table, caption_checks, captions, clips, media, sources, speech, stills, tree
-from stages.caption.protocol import Backend, BackendError, Picture
+from stages.caption.describe import describe
+from stages.caption.protocol import Backend, BackendError
+from stages.caption.sight import Sight
+from stages.caption.stage import Caption
 
 caption = typer.Typer(help="Judge a dataset's captions, and tune who writes them.", no_args_is_help=True)
 
-BackendOption = Annotated[str | None, typer.Option("--backend", help="Who is asked, such as openai:MODEL.")]
+OverridesOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="caption.parameter=value over the dataset's recipe, such as caption.backend=openai."),
+]
 LevelOption = Annotated[str, typer.Option(help="clip, shot, event or story.")]
 Row = dict[str, Any]
 FIRST = "Describe what happens in this part of a video, in order and in plain words. Say only what can be seen."
 """The instruction that tuning begins with."""
-SHOWN_PICTURES = 8
-"""Pictures of a node that tuning shows: enough to compare instructions by."""
 
 
-def backend(name: str) -> Backend:
-    """The captioner of that name, by `stages.caption.backends.make`."""
-    from stages.caption import backends
-
-    make = getattr(backends, "make", None)
-    if make is None:
-        stop(f"--backend {name}: this installation has no captioning backends", WRONG_USE)
-    found: Backend = make(name)
-    return found
+@contextmanager
+def captioner(place: Dataset, overrides: Sequence[str]) -> Iterator[tuple[Caption, Backend]]:
+    """The dataset's stage `caption` with overrides on top, and the model that it asks."""
+    stage = read_recipe(place, overrides).writer(captions.TABLE.name)
+    if not isinstance(stage, Caption) or stage.backend == "grounded":
+        stop("name a model: --set caption.backend=openai --set caption.openai.model=NAME, or transformers", WRONG_USE)
+    with open_workspace(place.url) as work:
+        yield stage, stage.asker(work)
 
 
 @caption.command("eval")
@@ -53,15 +61,15 @@ def evaluate(
     ] = None,
     level: LevelOption = "shot",
     ask: Annotated[bool, typer.Option("--ask", help="Have the questions and probes answered.")] = False,
-    backend_name: BackendOption = None,
+    overrides: OverridesOption = None,
     seed: Annotated[int, typer.Option(help="Of questions and probes.")] = 0,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for questions.jsonl and eval.json.")
     ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Measure the captions: times, repetition and checks; against a reference; by questions. Without --backend the weak
-    lexical reader answers."""
+    """Measure the captions: times, repetition and checks; against a reference; by questions. Without --set the weak
+    lexical reader answers them, with it the model that it names."""
     from stages.caption.evaluate import ask as asking
     from stages.caption.evaluate import free, likeness, probes, questions, spans
     from stages.caption.evaluate import reference as references
@@ -94,15 +102,16 @@ def evaluate(
         made = questions.build(rows, seed)
         found["questions"] = {"made": len(made)}
         verdicts: list[Mapping[str, Any]] = []
-        if ask or backend_name:
-            answers = asking.by_model(backend(backend_name)) if backend_name else None
-            try:
-                summary, verdicts = asking.run(made, rows, answers or asking.lexical)
-                swaps = probes.run(probes.build(rows, seed), rows, answers or probes.lexical)
-            except BackendError as error:
-                stop(str(error), FAILED)
-            reader = backend_name or "lexical overlap (weak, no model)"
-            found["questions"] |= {"answered_by": reader} | summary
+        if ask or overrides:
+            reader = "lexical overlap (weak, no model)"
+            with captioner(existing(dataset), overrides) if overrides else nullcontext() as asked:
+                answers = asking.by_model(asked[1]) if asked else None
+                try:
+                    summary, verdicts = asking.run(made, rows, answers or asking.lexical)
+                    swaps = probes.run(probes.build(rows, seed), rows, answers or probes.lexical)
+                except BackendError as error:
+                    stop(str(error), FAILED)
+            found["questions"] |= {"answered_by": asked[1].name if asked else reader} | summary
             found["probes"] = swaps
         if output:
             output.mkdir(parents=True, exist_ok=True)
@@ -148,7 +157,7 @@ def audit(
 @caption.command()
 def tune(
     dataset: DatasetArgument,
-    backend_name: Annotated[str, typer.Option("--backend", help="Who captions and revises, such as openai:MODEL.")],
+    overrides: OverridesOption = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Instructions tried.")] = 5,
     n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Nodes captioned in each round.")] = 20,
     level: LevelOption = "shot",
@@ -187,9 +196,10 @@ def tune(
                 value = spans.against(mine, {s: told[s] for s in mine}, likeness.meteor)["soda_c"]
                 return loop.Score(value["f1"], tuple(f"SODA_c {name}: {of:.3f}" for name, of in value.items()))
 
-            asked = backend(backend_name)
-            generate = loop.generator(asked, nodes, _pictures(dataset, nodes))
-            best = loop.optimise(generate, score, loop.reviser(asked), rounds, " ".join(first.split()), history)
+            place = existing(dataset)
+            with captioner(place, overrides or []) as (stage, asked):
+                generate = _generate(stage, asked, place, nodes)
+                best = loop.optimise(generate, score, loop.reviser(asked), rounds, " ".join(first.split()), history)
         except (references.ReferenceError, loop.HistoryError) as error:
             stop(str(error), WRONG_USE)
         except BackendError as error:
@@ -272,19 +282,26 @@ def _url(path: str) -> str | None:
     return Path(path).as_uri() if path.startswith("/") else None
 
 
-def _pictures(dataset: str, nodes: list[Row]) -> dict[str, list[Picture]]:
-    """At most `SHOWN_PICTURES` stills of each node, evenly."""
-    import pyarrow.dataset as ds
-
-    found = {}
+def _generate(stage: Caption, asked: Backend, place: Dataset, nodes: Sequence[Row]) -> Callable[[str], list[Row]]:
+    """Has the model caption the nodes under an instruction, as the stage would; what is not answered is flagged."""
+    by_source: dict[str, list[Row]] = defaultdict(list)
     for node in nodes:
-        inside = (ds.field("t_s") >= node["start_s"]) & (ds.field("t_s") < node["end_s"])
-        wanted = (ds.field("source_id") == node["source_id"]) & inside
-        scanned = existing(dataset).scan(stills.TABLE).to_table(columns=["t_s", "jpeg"], filter=wanted)
-        rows = scanned.sort_by("t_s").to_pylist()
-        taken = rows[:: -(-len(rows) // SHOWN_PICTURES) or 1]
-        found[node["node_id"]] = [Picture(row["jpeg"], row["t_s"]) for row in taken]
-    return found
+        by_source[node["source_id"]].append(node)
+    scan = place.scan(stills.TABLE)
+    shown = {s: scan.to_table(["t_s", "jpeg"], filter=ds.field("source_id") == s).sort_by("t_s") for s in by_source}
+
+    def generate(instruction: str) -> list[Row]:
+        how = stage.model_copy(update={"instruction": instruction})
+        rows = {
+            node["node_id"]: {**node, "text": None, "flags": ["reply: none"], "model": asked.name} for node in nodes
+        }
+        for source, mine in by_source.items():
+            for row in describe(mine, Sight(shown[source], how.frames), asked, how, how.faulty, {}):
+                if isinstance(row, dict):
+                    rows[row["node_id"]] = row
+        return list(rows.values())
+
+    return generate
 
 
 def _show(found: Mapping[str, Any]) -> None:

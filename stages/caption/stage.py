@@ -200,9 +200,9 @@ class Caption(RowStage, Describing):
         yield from (row for node_id, row in told.items() if node_id not in mine)
         embeddings = inputs["embeddings"].to_pylist() if "embeddings" in inputs else []
         sight = Sight(inputs["stills"].sort_by("t_s"), self.frames, embeddings)
-        yield from describe(asked, sight, self.asker(work), self, self._check, told)
+        yield from describe(asked, sight, self.asker(work), self, self.faulty, told)
 
-    def _check(self, node: Row, row: Row, around: Mapping[str, Any]) -> list[str]:
+    def faulty(self, node: Row, row: Row, around: Mapping[str, Any]) -> list[str]:
         """What is wrong with an answer. Its parent is told from the same facts, so they are what it is held against."""
         facts = json.loads(node["facts"])
         return check(node | {"facts": facts}, row, Context(cast=self.cast, language=self.language))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -17,7 +17,7 @@ from typing import Any
 
 from stages.caption.evaluate.free import statistics
 from stages.caption.evaluate.words import words
-from stages.caption.protocol import Backend, NoReplyError, Picture, Reply, Request
+from stages.caption.protocol import Backend, Reply, Request
 
 Row = dict[str, Any]
 MOST_CHARACTERS = 2000
@@ -132,28 +132,6 @@ def agreement(row: Mapping[str, Any]) -> float | None:
     wanted |= {w for text in facts.get("text", ()) for w in words(text["text"])}
     wanted |= set(words(facts.get("colour", "")))
     return len(wanted & set(words(row["text"] or ""))) / len(wanted) if wanted else None
-
-
-def generator(backend: Backend, nodes: Sequence[Row], pictures: Mapping[str, Sequence[Picture]]) -> Generate:
-    """Has a backend caption the nodes (rows of `tree`) from pictures by node id, in one pass. A caption that did not
-    come or was cut off is flagged."""
-
-    def ask(instruction: str) -> Iterable[Request]:
-        for node in nodes:
-            parts: list[str | Picture] = []
-            for picture in pictures.get(node["node_id"], ()):
-                parts += [f"<{picture.t_s:.1f}s>", picture]
-            yield Request((*parts, instruction))
-
-    def generate(instruction: str) -> list[Row]:
-        rows: list[Row] = [{**node, "text": None, "flags": ["reply: none"], "model": backend.name} for node in nodes]
-        for number, reply in backend.answer(ask(instruction)):
-            if not isinstance(reply, NoReplyError):
-                flags = [] if reply.complete else ["truncation: cut off at the most tokens"]
-                rows[number] |= {"text": reply.text, "flags": flags}
-        return rows
-
-    return generate
 
 
 def reviser(backend: Backend) -> Revise:
