@@ -70,8 +70,8 @@ def test_before_a_camera_on_legs_a_word_at_the_edge_is_read(footage):
 def test_a_faint_word_is_read_in_what_the_stills_have_in_common(footage, name, opacity):
     row = found(logo(take(footage / "footage/takes" / name), (0.05, 0.04, 0.25), opacity, "vidbay.tv"))
     assert "text" in row["kinds"]
-    x0, y0, x1, y1 = row["boxes"][row["kinds"].index("text")]
-    assert x0 < 0.15 < x1
+    x0, y0, x1, _ = row["boxes"][row["kinds"].index("text")]
+    assert 0.05 < (x0 + x1) / 2 < 0.3  # a part of the word may be too faint
     assert y0 < 0.1
 
 
