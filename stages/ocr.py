@@ -74,7 +74,7 @@ class Ocr(RowStage):
             pictures = ((float(times[n]), opened(jpegs[n].as_py())) for n in numbers)
             for t_s, picture in self._key_stills(pictures):
                 work.progress(t_s)
-                yield row | {"t_s": t_s, "model": READER.name} | self._lines(picture)
+                yield row | {"t_s": t_s, "model": READER.name} | lines(picture, self.long_side, self.least_confidence)
 
     def _key_stills(self, pictures: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
         last_s, last = -np.inf, None
@@ -85,21 +85,26 @@ class Ocr(RowStage):
                 last_s, last = t_s, glance
                 yield t_s, picture
 
-    def _lines(self, picture: np.ndarray) -> Row:
-        found = engine(self.long_side)(picture)
-        height, width = picture.shape[:2]
-        boxes, texts, confidences = [], [], []
-        for corners, letters, score in _read(found):
-            line = cleaned(letters)
-            # A comparison with NaN is false, so that a line with a NaN in it goes, too.
-            if not (line and score >= self.least_confidence and np.isfinite(corners).all()):
-                continue
-            low, high = corners.min(0) / (width, height), corners.max(0) / (width, height)
-            boxes.append(np.clip([*low, *high], 0, 1).tolist())
-            texts.append(line)
-            confidences.append(float(score))
-        most = slice(MOST_LINES)
-        return {"boxes": boxes[most], "texts": texts[most], "confidences": confidences[most]}
+
+def lines(picture: np.ndarray, long_side: int, least_confidence: float) -> Row:
+    """Boxes (shares of the picture), letters and confidences of what is read in (rows, columns, 3) uint8.
+
+    `long_side`: px at which text is searched for; `least_confidence`: sureness below which a line is left out.
+    """
+    found = engine(long_side)(picture)
+    height, width = picture.shape[:2]
+    boxes, texts, confidences = [], [], []
+    for corners, letters, score in _read(found):
+        line = cleaned(letters)
+        # A comparison with NaN is false, so that a line with a NaN in it goes, too.
+        if not (line and score >= least_confidence and np.isfinite(corners).all()):
+            continue
+        low, high = corners.min(0) / (width, height), corners.max(0) / (width, height)
+        boxes.append(np.clip([*low, *high], 0, 1).tolist())
+        texts.append(line)
+        confidences.append(float(score))
+    most = slice(MOST_LINES)
+    return {"boxes": boxes[most], "texts": texts[most], "confidences": confidences[most]}
 
 
 def _read(found: Any) -> Sequence[tuple[np.ndarray, str, float]]:

@@ -1,8 +1,9 @@
 """Logos and watermarks over a clip: what stands still while the picture moves, and text that never moves.
 
 Told from stills: views are chosen that differ from each other; in them the edges of scenery point anywhere, those of a
-logo always the same way. So a half-transparent logo is found as well. Where all stills show one view, only text in
-the outer zone can be told from scenery; else the answer is null, never 0.
+logo always the same way. So a half-transparent logo is found as well. Words that lie faintly over the picture are read
+in what the stills have in common (`faint`). Where all stills show one view, only text in the outer zone can be told
+from scenery; else the answer is null, never 0.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from pydantic import Field
 
 from curate.stage import Row, RowStage, Workspace
 from schemas import Table, overlay
-from stages import looks
+from stages import faint, looks
 from stages.text import alike
-from stages.views import MOST_VIEWS, Stills
+from stages.views import MOST_STILLS, MOST_VIEWS, Stills
 
 LEVELS = (1000.0, 300.0, 100.0, 40.0)
 """Evidence at which a region is cut out: a strong logo is cut out before weak edges around it are joined to it."""
@@ -35,6 +36,9 @@ a frame around a picture, not a mark on it."""
 BLUNT = 0.15
 """Least ratio of a region's edge energy across its main direction to that along it: letters and shapes have edges all
 ways (0.3 and more), a curtain's fold or a door frame has one."""
+
+LETTERS = 3
+"""Letters and digits that a word has at least to be a mark: fewer are read into scenery."""
 
 Box = tuple[float, float, float, float]
 
@@ -52,9 +56,10 @@ class Mark:
 
 
 class Overlay(RowStage):
-    """Finds logos and watermarks. About 40 ms a view, under a second a source."""
+    """Finds logos and watermarks. About 40 ms a view and half a second of reading, about a second a clip."""
 
     name: ClassVar[str] = "overlay"
+    version: ClassVar[int] = 2
     writes: ClassVar[Table] = overlay.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clips": looks.CLIP,
@@ -101,9 +106,10 @@ class Overlay(RowStage):
             marks += [] if views is everywhere else self._marks(stills, views)
             told_from = max(len(views), len(everywhere))
             moving = told_from >= self.least_views
-            lines = read.get(clip["clip_id"], [])
-            marks = [mark for mark in marks if not _changes(mark, lines)]
-            marks += self._texts(lines, len(views) >= self.least_views)
+            searched = read.get(clip["clip_id"], [])
+            marks += self._faint(stills, numbers, views)
+            marks = [mark for mark in marks if not _changes(mark, searched)]
+            marks += self._texts(searched, len(views) >= self.least_views)
             row["views"] = told_from
             yield row | _answer(marks, moving, self.least_views)
             work.progress(clip["end_s"])
@@ -145,6 +151,19 @@ class Overlay(RowStage):
                     )
                     yield Mark(box, "still", certainty, mean[y0:y1, x0:x1])
 
+    def _faint(self, stills: Stills, numbers: Sequence[int], views: Sequence[int]) -> Iterator[Mark]:
+        """Words read in what the views have in common or, where there are too few, all stills of the one view."""
+        moving = len(views) >= self.least_views
+        chosen = views if moving else looks.spread(numbers, MOST_STILLS)
+        if len(chosen) < 3:
+            return
+        for box, letters, sure in faint.read(stills, chosen, moving, self.text_confidence):
+            if sum(c.isalnum() for c in letters) >= LETTERS and (moving or self._outside(box)):
+                yield Mark(box, "text", sure, np.empty((0, 0, 0), np.float32))
+
+    def _outside(self, box: Box) -> bool:
+        return box[3] < self.outer or box[1] > 1 - self.outer
+
     def _texts(self, read: Sequence[Row], moving: bool) -> list[Mark]:
         """Lines that stand at one place, and read alike, in nearly all stills that were searched."""
         found: list[Mark] = []
@@ -156,9 +175,8 @@ class Overlay(RowStage):
                     any(alike(letters, other) and _overlap(box, place) > 0.6 for place, other, _ in _sure_lines(row, 0))
                     for row in read
                 ]
-                outside = box[3] < self.outer or box[1] > 1 - self.outer
                 new = all(_overlap(box, mark.box) < 0.5 for mark in found)
-                if np.mean(stands) >= self.text_stands and (moving or outside) and new:
+                if np.mean(stands) >= self.text_stands and (moving or self._outside(box)) and new:
                     found.append(Mark(box, "text", sure, np.empty((0, 0, 0), np.float32)))
         return found
 
@@ -166,14 +184,14 @@ class Overlay(RowStage):
 def _sure_lines(still: Row, sure: float) -> Iterator[tuple[Box, str, float]]:
     """Lines of at least three letters and digits, of which the reader is sure."""
     for box, letters, confidence in zip(still["boxes"], still["texts"], still["confidences"], strict=True):
-        if confidence >= sure and sum(c.isalnum() for c in letters) >= 3:
+        if confidence >= sure and sum(c.isalnum() for c in letters) >= LETTERS:
             yield (box[0], box[1], box[2], box[3]), letters, confidence
 
 
 def _changes(mark: Mark, read: Sequence[Row]) -> bool:
     """Whether it lies in text that changes: subtitles have outlines at much the same place whatever they say."""
-    lines = (line for still in read for line in _sure_lines(still, 0.7))
-    letters = [letters for box, letters, _ in lines if _within(mark.box, box) > 0.5]
+    read_here = (line for still in read for line in _sure_lines(still, 0.7))
+    letters = [letters for box, letters, _ in read_here if _within(mark.box, box) > 0.5]
     return any(not alike(letters[0], others) for others in letters[1:])
 
 

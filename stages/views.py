@@ -32,6 +32,16 @@ class Stills:
         """Slopes along x and y of each colour, grey levels per px: (rows, columns, 6) float32."""
         return _slopes(self._picture(number).astype(np.float32))
 
+    def over_time(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean grey level and standard deviation of the colours over stills, each (rows, columns) float32."""
+        first = self._picture(numbers[0]).astype(np.float32)
+        total, squares = np.zeros_like(first), np.zeros_like(first)
+        for number in numbers:
+            picture = self._picture(number).astype(np.float32)
+            total, squares = total + picture, squares + picture**2
+        mean = total / len(numbers)
+        return mean.mean(-1), np.sqrt(np.maximum(squares / len(numbers) - mean**2, 0).mean(-1))
+
     def views(self, numbers: Sequence[int]) -> list[int]:
         """Stills that show different views, by their edges."""
         found: list[int] = []

@@ -26,7 +26,7 @@ class Desk:
         pass
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def take(path: Path) -> tuple[np.ndarray, ...]:
     """A picture a second of a real take, BGR, at most 640 px."""
     found: list[np.ndarray] = []

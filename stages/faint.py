@@ -1,0 +1,62 @@
+"""Words that lie faintly over a picture: read in what many stills have in common, not in any one of them.
+
+A mark of opacity a leaves 1 - a of the change behind it, whether it is lighter or darker than what passes there. And
+the mean of many stills keeps the mark, while noise and whatever moves are averaged away; its contrast is made even.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from stages.ocr import lines
+from stages.views import Stills
+
+CALM, STIR = 2.0, 0.5
+"""Added to the standard deviation before its logarithm, grey levels, in different views and in one view: what the codec
+and the JPEG leave of a picture that stands still. In one view most places have no more, and what moves has little."""
+SURROUND = 0.03
+"""Blur by which a place is compared with its surroundings, share of the width: a letter or two."""
+CHANGE, CONTRAST = 90.0, 45.0
+"""Grey levels on the maps: for a change e times that of the surroundings, and for a standard deviation of the mean."""
+FLAT = 1.5
+"""Standard deviation of the mean over a flat place, grey levels, that is taken for noise and not made stronger."""
+READ_PX = 640
+"""Long side at which the maps are read, px: that of `ocr`, so that one reader in memory serves both."""
+DEEP = 0.25
+"""Height of the corners that are read twice as large, share of the picture's: letters of 8 px are read so."""
+
+Place = tuple[float, float, float, float]
+
+
+def read(stills: Stills, numbers: Sequence[int], moving: bool, least: float) -> Iterator[tuple[Place, str, float]]:
+    """(box in shares of the picture, letters, confidence of at least `least`) of each line; some come twice.
+
+    `moving`: whether the stills are of different views. About 0.15 s a map; three are read.
+    """
+    mean, deviation = stills.over_time(numbers)
+    reach = SURROUND * mean.shape[1]
+    level = cv2.GaussianBlur(np.log(deviation + (CALM if moving else STIR)), (0, 0), 0.7)
+    yield from _read(CHANGE * (level - cv2.GaussianBlur(level, (0, 0), reach)), least)
+    detail = mean - cv2.GaussianBlur(mean, (0, 0), reach)
+    around = np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 1.5 * reach))
+    even = CONTRAST * detail / (around + FLAT)
+    yield from _read(even, least)
+    high, wide = round(DEEP * mean.shape[0]), mean.shape[1] // 2
+    for top in (0, mean.shape[0] - high):
+        for left in (0, mean.shape[1] - wide):
+            corner = even[top : top + high, left : left + wide]
+            large = cv2.resize(corner, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+            for (x0, y0, x1, y1), letters, sure in _read(large, least):
+                across, down = np.array([x0, x1]) * wide + left, np.array([y0, y1]) * high + top
+                across, down = across / mean.shape[1], down / mean.shape[0]
+                yield (float(across[0]), float(down[0]), float(across[1]), float(down[1])), letters, sure
+
+
+def _read(apart: np.ndarray, least: float) -> Iterator[tuple[Place, str, float]]:
+    grey = np.clip(128 + apart, 0, 255).astype(np.uint8)
+    found = lines(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), READ_PX, least)
+    for box, letters, sure in zip(found["boxes"], found["texts"], found["confidences"], strict=True):
+        yield (box[0], box[1], box[2], box[3]), letters, sure
