@@ -24,15 +24,16 @@ LARGEST = 512
 """Captions that are aligned at once: a longer source is aligned in runs of as many."""
 MOST_SHIFT = 8
 """Spans by which captions are looked for in runs; further ones are found only singly."""
-TURN = 6.0
-"""Evidence (nats) that a run of another shift needs at either end: one in 400."""
-MARGIN = 6.0
-"""Evidence (nats) by which a single caption must fit another span better than its own."""
+TURN = 7.0
+"""Evidence (nats) that a run of another shift needs at either end: one in 1100."""
+MOST_EVIDENCE = 3.0
+"""Nats that one caption counts for or against a shift: so no run of less than five is moved. Captions get out of step
+in runs; a single one that fits another span better was more likely written of what both have."""
+MARGIN = 3.0
+"""Evidence (nats) with which a caption whose span a run took is put at a span that has none."""
 BUCKET = 0.0
 """Evidence of the bucket: what fits a span no better than chance. Norton takes a quantile of the diagonal, which is
 of no use where most captions are shifted."""
-ALONE = -6.0
-"""Evidence against its own span from which a caption that fits nowhere is told."""
 NOTHING = -30.0
 """Evidence of a caption that is missing."""
 STRONGEST = 4.0
@@ -151,6 +152,7 @@ def _shifts(logs: np.ndarray, bucket: np.ndarray) -> np.ndarray:
     floor = np.minimum(bucket, logs.min(1))[:, None] - 1.0
     told = np.where(inside, logs[np.arange(count)[:, None], np.clip(columns, 0, count - 1)], floor)
     told = np.maximum(told, floor)
+    told = np.clip(told - np.diag(logs)[:, None], -MOST_EVIDENCE, MOST_EVIDENCE)
     best = told[0] - TURN * (offsets != 0)
     via = np.zeros((count, len(offsets)), int)
     for n in range(1, count):
@@ -180,25 +182,17 @@ def _settled(at: np.ndarray, evidence: np.ndarray) -> np.ndarray:
 
 
 def _single(evidence: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Puts captions that have no span, or plainly another than their own, at spans that have no caption.
-
-    The strongest pair goes first, each caption and each span once.
-    """
-    rows = np.arange(len(at))
-    own = evidence[rows, rows]
-    here = np.where(at >= 0, evidence[rows, np.maximum(at, 0)], -np.inf)
-    best = evidence.max(1)
-    loose = (at < 0) | (best - here > MARGIN)
+    """Puts captions whose span a run took (-1) at spans that have none, the strongest pair first; without evidence for
+    another they stay where they were, if that is free."""
     moved = np.array(at)
-    moved[loose] = -1
-    free = np.setdiff1d(rows, moved[moved >= 0])
-    to = np.zeros(len(at), bool)
-    to[free] = True
-    pairs = np.argwhere((evidence > 0) & loose[:, None] & to)
+    free = np.ones(len(at), bool)
+    free[moved[moved >= 0]] = False
+    loose = moved < 0
+    pairs = np.argwhere((evidence > MARGIN) & loose[:, None] & free)
     for n, m in pairs[np.argsort(-evidence[pairs[:, 0], pairs[:, 1]], kind="stable")].tolist():
-        if moved[n] < 0 and to[m]:
-            moved[n], to[m] = m, False
+        if moved[n] < 0 and free[m]:
+            moved[n], free[m] = m, False
     for n in np.flatnonzero(moved < 0):
-        if to[n] and own[n] > ALONE:
-            moved[n], to[n] = n, False
+        if free[n]:
+            moved[n], free[n] = n, False
     return moved

@@ -26,9 +26,9 @@ from stages.caption.verify import Context, check
 
 AT_ONCE = 20_000
 """Captions whose sources are held at once: 200 MB with their vectors. A source is never divided."""
-ITS_OWN = 0.25
-"""Share of its mass on its own span from which the best of a source's copies is taken for the original: two equal
-captions share one span's mass."""
+ITS_OWN, PLAINER = 0.002, 3.0
+"""Share of its mass on its own span, and how many times that of the next, from which the best of a source's copies is
+taken for the original. Captions of spans without speech or text have little."""
 
 
 class Verify(TableStage):
@@ -99,7 +99,8 @@ class Verify(TableStage):
             context = Context(parent.placed.text if parent else None, (), cast, self.language)
             wrong = [*mine.caption["flags"], *check(one.node, mine.caption, context), *one.flags]
             share, sentence = mixing.get(one.name, (None, ""))
-            if share is not None and share > self.most_mixing:
+            told_from_facts = mine.caption["model"] == grounded.MODEL
+            if share is not None and share > self.most_mixing and not told_from_facts:
                 wrong.append(f"mixing: {sentence.strip()[:80]!r} is of another event")
             if mine.name in copied and mine.name not in originals:
                 wrong.append(f"duplicate: it stands {copied[mine.name][1]} times in the set")
@@ -124,11 +125,11 @@ def _originals(by_name: Mapping[str, Told], copied: Mapping[str, tuple[int, int]
             groups[copied[name][0]].append(one)
     found = set()
     for group in groups.values():
-        best = max(group, key=lambda one: -1.0 if np.isnan(one.own) else one.own)
-        if best.own >= ITS_OWN:
-            found.add(best.name)
+        ranked = sorted((one for one in group if not np.isnan(one.own)), key=lambda one: one.own, reverse=True)
+        if ranked and (len(ranked) == 1 or ranked[0].own > PLAINER * ranked[1].own) and ranked[0].own > ITS_OWN:
+            found.add(ranked[0].name)
         spans = {(one.node["start_s"], one.node["end_s"]) for one in group}
-        if len(spans) == 1 and len(group) == copied[best.name][1]:
+        if len(spans) == 1 and len(group) == copied[group[0].name][1]:
             found |= {one.name for one in group}
     return found
 
@@ -148,8 +149,9 @@ def _batches(captions: ds.Dataset) -> Iterator[list[str]]:
     """Sources, in the order of the table, of about `AT_ONCE` captions together."""
     counts: dict[str, int] = {}
     for batch in captions.to_batches(columns=["source_id"]):
-        for item in pc.value_counts(batch.column(0)).to_pylist():
-            counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
+        counted = pc.value_counts(batch.column(0))
+        for source, count in zip(*(counted.field(n).to_pylist() for n in (0, 1)), strict=True):
+            counts[source] = counts.get(source, 0) + count
     sources: list[str] = []
     held = 0
     for source, count in counts.items():

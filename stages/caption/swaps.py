@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from stages.caption.checks.passage import Passage
 from stages.caption.wording import stems
 
-LEAST_WORDS = 3
-"""Telling words that only the other event has before a sentence is its: two may coincide."""
-AGAINST = 0.5
-"""Share of a sentence's telling words that the other event has before it is said to be its."""
-MOST_OWN = 0.3
-"""Share that its own event may have yet."""
+LEAST_WORDS = 2
+"""Telling words that only one other event has before a sentence is its."""
+AGAINST = 3.0
+"""How many of them stand against one that its own event has."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +49,24 @@ def mixed(captions: Sequence[Told]) -> list[tuple[float | None, str]]:
 
 
 def _mixed(told: Told, where: Mapping[str, Counter[int]]) -> tuple[float | None, str]:
-    foreign = {stem for stem in told.bag if where[stem][told.event] <= 1 and stem not in told.facts}
-    foreign = {stem for stem in foreign if len(where[stem]) > 1}
-    sentences = Passage.of(told.text).sentences
-    if len(foreign) < LEAST_WORDS:
+    strange: dict[str, list[int]] = {}
+    own = set()
+    for stem in told.bag:
+        others = [event for event in where[stem] if event != told.event]
+        if len(others) > 1:
+            continue  # a word of many events tells of none
+        if stem in told.facts or where[stem][told.event] > 1:
+            own.add(stem)
+        elif others:
+            strange[stem] = others
+    if len(strange) < LEAST_WORDS:
         return 0.0, ""
-    found = [sentence for sentence in sentences if _of_another(stems(sentence), foreign, told.event, where)]
+    sentences = Passage.of(told.text).sentences
+    found = [sentence for sentence in sentences if _of_another(stems(sentence), strange, own)]
     return len(found) / max(1, len(sentences)), found[0] if found else ""
 
 
-def _of_another(bag: frozenset[str], foreign: set[str], event: int, where: Mapping[str, Counter[int]]) -> bool:
-    strange = bag & foreign
-    if len(strange) < LEAST_WORDS:
-        return False
-    own = len(bag - foreign) - sum(len(where[stem]) <= 1 for stem in bag - foreign)
-    votes = Counter(other for stem in strange for other in where[stem] if other != event and len(where[stem]) <= 2)
+def _of_another(bag: frozenset[str], strange: Mapping[str, list[int]], own: set[str]) -> bool:
+    votes = Counter(event for stem in bag & strange.keys() for event in strange[stem])
     best = max(votes.values(), default=0)
-    return best >= max(LEAST_WORDS, AGAINST * len(bag)) and own <= MOST_OWN * len(bag)
+    return best >= LEAST_WORDS and best >= AGAINST * len(bag & own)

@@ -1,7 +1,7 @@
 """How many planted faults `verify` finds and repairs: `python tests/benchmarks/caption_faults.py [--tune] [--speed]`.
 
-Trees of about 500 nodes with about 170 planted faults each, over seeds on which no threshold was chosen (`--tune`: those
-on which they were). Aims: 95 % found, repaired where the caption still exists, 2 % false alarms. `--speed`: CPU seconds
+Trees of about 500 nodes with about 170 planted faults each, over seeds on which no threshold was chosen (`--tune`: on
+which they were). Aims: 95 % found, repaired where the caption still exists, 2 % false alarms. `--speed`: CPU seconds
 for 100 000 captions with vectors stored; the aim is 60.
 """
 

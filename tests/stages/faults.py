@@ -109,7 +109,7 @@ def _spoilt(kind: str, rng: random.Random, made: Scenario, name: str, texts: dic
 def _mixed(rng: random.Random, made: Scenario, name: str, texts: dict[str, str], sentences: list[str]) -> str | None:
     level = next(row["level"] for row in made.captions if row["node_id"] == name)
     others = [n for n in texts if f"-{level}-" in n and made.event.get(n) != made.event.get(name)]
-    strange = re.split(r"(?<=\.)\s", texts[rng.choice(others)])
+    strange = re.split(r"(?<=\.)\s", texts[rng.choice(others)] or "")
     told = [s for s in strange if len(s.split()) >= 8 and "other people" not in s and " s " not in s]
     if not told or len(sentences) < 2:
         return None

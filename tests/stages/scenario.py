@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """A made-up source of hundreds of spans with facts and true captions in natural English, for tests of what checks them.
 
 Every event has a topic of its own; what is done in a clip is told by its caption in other words than by its speech.
