@@ -155,7 +155,7 @@ def _told(parts: Sequence[Row], node: Row) -> list[str]:
     """The parts of a span with their times from its start; the longest ones where there are too many."""
     longest = sorted(parts, key=lambda part: part["start_s"] - part["end_s"])[:MOST_PARTS]
     told = [
-        f"From {_clock(part['start_s'] - node['start_s'])} to {_clock(part['end_s'] - node['start_s'])}: "
+        f"From {part['start_s'] - node['start_s']:.1f} to {part['end_s'] - node['start_s']:.1f} s: "
         f"{_within(part['short'])}"
         for part in sorted(longest, key=lambda part: part["start_s"])
         if part["short"]
@@ -217,11 +217,6 @@ def _joined(parts: Sequence[str]) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value:g} second{'' if value == 1 else 's'}"
-
-
-def _clock(seconds: float) -> str:
-    """Seconds below a minute, else minutes and seconds."""
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)}:{seconds % 60:04.1f}"
 
 
 def dumped(facts: Facts) -> dict[str, Any]:

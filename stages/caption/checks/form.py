@@ -124,6 +124,10 @@ def _in_a_row(words: list[str]) -> int:
     return 0
 
 
+PARTICLES = {"in", "out", "on", "off", "up", "down", "over", "through", "by", "about", "around"}
+"""What a whole sentence may end with: a camera zooms in, people walk by."""
+
+
 def truncated(passage: Passage) -> Iterator[str]:
     text = passage.text.rstrip()
     if not text or not passage.words:
@@ -131,7 +135,9 @@ def truncated(passage: Passage) -> Iterator[str]:
     last = passage.words[-1]
     if text[-1] in ",:;-–—(" or text.endswith(("...", "…")):
         yield f"truncated: ends with {text[-1]!r}"
-    elif last in OPEN_WORDS and passage.plain.rstrip().rstrip(".").lower().endswith(last):
+    elif last in (OPEN_WORDS - PARTICLES if text[-1] in ENDS else OPEN_WORDS) and passage.plain.rstrip().rstrip(
+        "."
+    ).lower().endswith(last):
         yield f"truncated: ends with {last!r}"
     elif text[-1] not in ENDS and len(passage.words) >= 8:
         yield "truncated: its last sentence does not end"

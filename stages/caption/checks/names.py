@@ -34,6 +34,12 @@ GIVEN = frozenset(
     sylvia tania tanya tara ted teresa terry theo theodore theresa thomas tim timothy tina toby tom tomas tony tracy
     trevor tyler ursula valerie vanessa vera veronica vicky victor victoria vincent viola violet virginia vivian
     vladimir walter wanda wendy wesley wilhelm will william xavier yan yara yasmin yusuf yuki yvonne zachary zara zoe
+    malcolm rashid zelda quentin abdul akira amara anders anton ayesha bartek bettina björn carter chiara dara dimitri
+    enrique esteban farid francesca freya gabriela giulia hana harper hasan hugh imran ivy jakob jana josef kai karim
+    katarina kaya khalid kofi lars layla leandro liang liv lorena lukas mads maja malik marek mariam matteo mei mina
+    mirko mustafa nadine naveen nikolai nils omari paolo pavel pia rafael raj rania rashida ravi rosalind rupert salma
+    sanjay santiago selma shirin silvia soren svetlana tariq tobias ulrich uma vikram wei winston xiao yelena yosef
+    zainab zeynep
     """.split()
 )
 """Common given names of many countries. Other names are known by what they do in the sentence."""
@@ -57,8 +63,9 @@ _ACTS = (
 )
 _CAPITAL = re.compile(r"(?<![\w’'-])([A-Z][a-z\u00c0-\u024f]{2,}|[A-Z][a-z])(?![\w-])(['’]s)?")
 _ACTING = re.compile(rf"\s+(?:(?:slowly|quickly|then|now|also|still|gently|carefully|briefly)\s+)?{_ACTS}\b")
+_VERB = re.compile(r"\s+[a-z-]+[^s\W]s\b")
 _CALLED = re.compile(
-    r"(?:named|called|mr\.?|mrs\.?|ms\.?|miss|dr\.?|uncle|aunt|captain|sergeant|detective|"
+    r"\b(?:named|called|mr\.?|mrs\.?|ms\.?|miss|dr\.?|uncle|aunt|captain|sergeant|detective|"
     r"(?:man|woman|boy|girl|friend|brother|sister|son|daughter|wife|husband|colleague|neighbour|neighbor),)\s+$",
     re.IGNORECASE,
 )
@@ -104,7 +111,10 @@ def _is_a_name(text: str, match: re.Match[str]) -> bool:
         return True
     if starts:
         return (name in NOT_NAMES and acts) or bool(_PERSON_ONLY.match(text, match.end()) and _unlike_a_noun(name))
-    return acts and not part_of_more and not before.rstrip().endswith((",", "of", "in"))
+    acts = acts or bool(
+        _VERB.match(text, match.end()) and before.rstrip().endswith((",", " and", " then", " who", " while"))
+    )
+    return acts and not part_of_more and not before.rstrip().endswith((" of", " in", " the", " a", " an"))
 
 
 def _unlike_a_noun(name: str) -> bool:
