@@ -173,7 +173,7 @@ def test_an_event_tells_its_shots_with_their_times():
     ]
     row = grounded.caption({"level": "event", "start_s": 60.0}, facts, parts)
     assert row["text"] == (
-        "A part of 70 seconds with 2 shots. The picture is bright. From 0.0 s to 10.0 s: a dark scene. "
-        "From 10.0 s to 1:10.0: a bright scene."
+        "A part of 70 seconds with 2 shots. The picture is bright. From 0.0 to 10.0 s: a dark scene. "
+        "From 10.0 to 70.0 s: a bright scene."
     )
     json.dumps(row)
