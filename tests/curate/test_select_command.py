@@ -102,7 +102,7 @@ def test_the_dataset_is_consistent_at_once_and_says_what_is_to_do(dataset):
     assert told["next"] == ["curate", "run", f"{dataset}/recipe.yaml", "-o", str(dataset)]
     status = json.loads(command("status", dataset, "--json").stdout)
     assert status["states"]["clip"] == {"kept": 0, "rejected": 2, "failed": 0}
-    assert [work["stage"] for work in status["to_do"]] == ["caption", "clips", "pack", "shard", "index"]
+    assert [work["stage"] for work in status["to_do"]] == ["tree", "caption", "clips", "pack", "shard", "index"]
     told = json.loads(command("explain", dataset, "pancake.mkv@3", "--json").stdout)
     assert told["ledger"]["state"] == "rejected"
     assert [r["rule"] for r in told["rules"] if not r["passed"]] == ["moving"]
