@@ -12,7 +12,7 @@ import pyarrow as pa
 from curate import keys
 from curate.dataset import Dataset, encode_part
 from curate.stage import Row
-from schemas import clips, decisions, errors, ledger, media, screening, shards
+from schemas import caption_checks, captions, clips, decisions, errors, ledger, media, screening, shards
 from schemas import sources as source_table
 
 SOURCE_COLUMNS = ("source_id", "path", "failure", "duration_s")
@@ -24,6 +24,8 @@ NO_CLIP = "no take was found in it"
 TABLES = {
     t.name: t
     for t in (
+        captions.TABLE,
+        caption_checks.TABLE,
         clips.TABLE,
         screening.TABLE,
         decisions.TABLE,
@@ -80,12 +82,19 @@ def audit(dataset: Dataset, book: pa.Table, table_keys: Mapping[str, Sequence[st
             raise AuditError(f"{kind} {clip_id or source_id} is in more than one state")
         if "samples" not in table_keys or "media" not in table_keys:
             return
-        for name in ("samples", "media", "shards"):
+        for name in ("samples", "media", "shards", "captions", "caption_checks"):
             database.register(name, dataset.scan(TABLES[name], table_keys.get(name, [])))
+        # A take that has a shot whose caption is not to be believed is kept, but not packed.
+        database.sql(
+            "create view unbelieved as select c.clip_id from captions c left join caption_checks k using (node_id) "
+            "where c.level = 'shot' and c.clip_id is not null "
+            "and (c.text is null or len(c.flags) > 0 or k.passed is false)"
+        )
         astray = database.sql(
             "select coalesce(l.clip_id, s.clip_id), l.clip_id is null from "
             "(select clip_id from ledger where kind = 'clip' and state = 'kept') l "
-            "full join samples s on s.clip_id = l.clip_id where l.clip_id is null or s.clip_id is null limit 1"
+            "full join samples s on s.clip_id = l.clip_id where l.clip_id is null or "
+            "(s.clip_id is null and l.clip_id not in (select clip_id from unbelieved)) limit 1"
         )
         for clip_id, unkept in astray.fetchall():
             raise AuditError(f"clip {clip_id} is {'packed but not kept' if unkept else 'kept but not packed'}")

@@ -119,8 +119,8 @@ def _samples(scores: Mapping[str, list[str]], checked: bool) -> str:
     with chosen as ({captions_chosen(checked)}), told as (
         select clips.clip_id, list({{{node}}} order by c.start_s, c.end_s desc, c.node_id) as nodes
         from clips join chosen c on c.source_id = clips.source_id
-            and c.start_s < clips.end_s and c.end_s > clips.start_s
-            and coalesce(c.clip_id, clips.clip_id) = clips.clip_id
+            and (c.clip_id = clips.clip_id
+                or c.clip_id is null and c.start_s < clips.end_s and c.end_s > clips.start_s)
         where clips.clip_id in (select clip_id from ({takes_told(checked)}))
         group by clips.clip_id
     )

@@ -97,6 +97,15 @@ def test_a_models_captions_end_up_in_shards(backend, decoded, dataset, tmp_path)
     assert {node["prompt"] for node in sample["captions"]} == {"Somebody inside"}
 
 
+@pytest.mark.slow
+def test_a_model_that_writes_garbage_is_marked_and_kept_out_of_shards(decoded, dataset, tmp_path):
+    model = tiny_vlm.save(tmp_path / "tiny")
+    sets = ["caption.backend=transformers", f"caption.transformers.weights={model}", "caption.reply_tokens=16"]
+    run(decoded[0], dataset, *sets, "caption.asks=1")
+    assert all(row["flags"] for row in told(dataset))
+    assert not list(dataset.glob("shards/*/*.tar"))
+
+
 @contextmanager
 def answering(port, log, delay_s):
     """A server that answers every question with a caption of its own."""
