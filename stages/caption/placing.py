@@ -108,9 +108,11 @@ def likeness(told: Sequence[Told]) -> np.ndarray:
     bags = [*(one.bag for one in told), *(one.measured for one in told)]
     words = wording.vectors(bags, wording.rarity(bags))
     found = _scaled(words[: len(told)] @ words[len(told) :].T)
+    embedded = [n for n, one in enumerate(told) if one.vectors is not None]
     vectors = [one.vectors for one in told if one.vectors is not None]
-    if len({(v.model, len(v.caption), len(v.facts)) for v in vectors}) == 1 and len(vectors) == len(told):
-        found += _scaled(_centred([v.caption for v in vectors]) @ _centred([v.facts for v in vectors]).T)
+    if len(vectors) > 1 and len({(v.model, len(v.caption), len(v.facts)) for v in vectors}) == 1:
+        meant = _centred([v.caption for v in vectors]) @ _centred([v.facts for v in vectors]).T
+        found[np.ix_(embedded, embedded)] += _scaled(meant)
     found[[not one.text for one in told]] = np.nan
     return found
 
