@@ -180,10 +180,8 @@ class Caption(RowStage, Describing):
     def inputs(self, there: Collection[str]) -> dict[str, tuple[str, ...]]:
         if self.backend == "grounded":
             return super().inputs(there)
-        looked = {"stills": ("t_s", "jpeg"), "embeddings": ("model", "stills_s", "vectors")}
-        if "stills" not in there:
-            raise ValueError("caption.backend shows a model the pictures of the stage stills: put it into the recipe")
-        return super().inputs(there) | {name: columns for name, columns in looked.items() if name in there}
+        reads = super().inputs(there) | {"stills": ("t_s", "jpeg")}
+        return reads | ({"embeddings": ("model", "stills_s", "vectors")} if "embeddings" in there else {})
 
     def asker(self, work: Workspace) -> Backend:
         """The model, with its answers kept in the dataset; not for `grounded`."""

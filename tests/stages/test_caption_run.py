@@ -106,6 +106,15 @@ def test_a_model_that_writes_garbage_is_marked_and_kept_out_of_shards(decoded, d
     assert not list(dataset.glob("shards/*/*.tar"))
 
 
+def test_a_model_without_pictures_is_refused_before_anything_runs(decoded, tmp_path):
+    recipe = tmp_path / "blind.yaml"
+    recipe.write_text((HERE / "captioned.yaml").read_text().replace("  stills: {}\n", ""))
+    line = [sys.executable, "-m", "curate.cli", "run", str(recipe), "-i", str(decoded[0]), "-o", str(tmp_path / "out")]
+    result = subprocess.run([*line, "--set", "caption.backend=openai"], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "add the stage 'stills'" in result.stderr
+
+
 @contextmanager
 def answering(port, log, delay_s):
     """A server that answers every question with a caption of its own."""
