@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -94,6 +95,45 @@ def test_a_key_is_sent_and_never_shown(url, monkeypatch, caplog):
         ask(url, "fine k2", key_variable="OTHER_KEY")
     with pytest.raises(ValidationError, match="environment variable"):
         OpenAI(url="http://me:secret@host/v1")
+
+
+@contextmanager
+def heard():
+    """A server that answers one question: its port, and what it was sent."""
+    sent = []
+
+    def answer(listening):
+        with listening.accept()[0] as connection, connection.makefile("rb") as file:
+            head = [line.decode().strip() for line in iter(file.readline, b"\r\n")]
+            size = next(int(line.split(": ")[1]) for line in head if line.lower().startswith("content-length"))
+            sent.extend([*head, len(file.read(size))])
+            body = b'{"choices": [{"message": {"content": "Seen."}, "finish_reason": "stop"}]}'
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answer, args=(listening,))
+        thread.start()
+        yield listening.getsockname()[1], sent
+        thread.join()
+
+
+def test_a_proxy_of_the_environment_gets_its_login_and_no_other(monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("machine model.invalid login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with heard() as (port, sent):
+        monkeypatch.setenv("http_proxy", f"http://us%40er:pass@127.0.0.1:{port}")
+        assert ask("http://model.invalid/v1", "what")[0].text == "Seen."
+    assert sent[0] == "POST http://model.invalid/v1/chat/completions HTTP/1.1"
+    assert "Proxy-Authorization: Basic dXNAZXI6cGFzcw==" in sent
+    assert not [line for line in sent[:-1] if line.startswith("Authorization")]
+
+
+def test_large_questions_arrive_whole():
+    with heard() as (port, sent):
+        backend = OpenAIBackend(OpenAI(url=f"http://127.0.0.1:{port}/v1", model="m", attempts=1))
+        (only,) = backend.answer([Request((Picture(random.randbytes(3 << 20), 0.0),))])
+        assert only[1].text == "Seen."
+    assert sent[-1] > 4 << 20
 
 
 def test_redirects_are_not_followed(url):

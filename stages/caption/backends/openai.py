@@ -17,10 +17,10 @@ import time
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Literal
 
-import httpx2
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from stages.caption.backends import wire
+from stages.caption.backends.http import Connections, UnreachableError
 from stages.caption.protocol import BackendError, NoReplyError, Reply, Request
 
 LOG = logging.getLogger(__name__)
@@ -29,7 +29,6 @@ RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
 """Between attempts: at random up to the first, doubled each time up to the longest ("full jitter": Brooker, Exponential
 Backoff and Jitter, AWS 2015). A server's Retry-After counts up to the longest."""
-CONNECT_S = 10.0
 
 Outcome = Reply | NoReplyError | BackendError
 
@@ -101,12 +100,7 @@ class Server:
 
     def __init__(self, settings: OpenAI, key: str | None, known: wire.Known) -> None:
         self._settings, self._known, self._key = settings, known, key
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        limits = httpx2.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency)
-        timeout = httpx2.Timeout(settings.timeout_s, connect=min(CONNECT_S, settings.timeout_s))
-        self._client = httpx2.AsyncClient(headers=headers, limits=limits, timeout=timeout, follow_redirects=False)
+        self._connections = Connections(f"{settings.url}/chat/completions", settings.concurrency, key)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._requests, self._tokens = Rate(settings.requests_per_minute), Rate(settings.tokens_per_minute)
         self._usual_tokens: float | None = None
@@ -114,7 +108,7 @@ class Server:
         self._silent_since: float | None = None
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._connections.close()
 
     async def ask(self, request: Request) -> Outcome:
         """The answer, after as many attempts as it takes."""
@@ -130,7 +124,7 @@ class Server:
                 self._silent_since, self._known.answered = None, True
                 await self._count(reply, request)
                 return wire.priced(reply, self._settings.price_in, self._settings.price_out)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+            except UnreachableError as error:
                 if self._given_up():
                     return BackendError(
                         f"{self._settings.url}: nobody has answered for {self._settings.unreachable_s:g} s "
@@ -138,7 +132,7 @@ class Server:
                     )
             except wire.RefusedError as error:
                 return self._refused(error)
-            except (wire.BadReplyError, httpx2.TransportError, TimeoutError) as error:
+            except (wire.BadReplyError, TimeoutError) as error:
                 self._silent_since = None
                 tried += 1
                 why = (
@@ -222,12 +216,9 @@ class Server:
 
     async def _attempt(self, body: bytes) -> Reply:
         async with asyncio.timeout(self._settings.timeout_s):
-            url = f"{self._settings.url}/chat/completions"
-            async with self._client.stream("POST", url, content=body) as response:
-                text = await wire.bounded(response)
-        status = response.status_code
+            status, headers, text = await self._connections.post(body)
         if status in RETRIED or status >= 500:
-            raise wire.BadReplyError(f"HTTP {status}: {wire.detail(text)}", wire.retry_after_s(response.headers))
+            raise wire.BadReplyError(f"HTTP {status}: {wire.detail(text)}", wire.retry_after_s(headers))
         if status != 200:
             raise wire.RefusedError(f"HTTP {status}: {wire.detail(text)}", status)
         return wire.parsed(text)

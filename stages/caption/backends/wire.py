@@ -11,13 +11,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx2
 import pybase64
 
 from stages.caption.protocol import Picture, Reply, Request
 
-MOST_BYTES = 2 << 20
-"""Of an answer. 2048 tokens with their probabilities take about 0.8 MB."""
 CONTROL = re.compile(r"<(?=\||/?(?:image|video|audio|s|think|fake_token|start_of|end_of|global)[\w-]*>)")
 """The start of what chat templates use as control tokens; servers read them even within a user's text."""
 
@@ -93,26 +90,6 @@ def body(request: Request, model: str, without: Collection[str]) -> bytes:
     return b"".join(pieces)
 
 
-async def bounded(response: httpx2.Response) -> bytes:
-    """The answer's bytes.
-
-    Raises:
-        RefusedError: there are more than `MOST_BYTES`; they are not read.
-        BadReplyError: they are compressed, which nobody asked for.
-    """
-    told = response.headers.get("content-length", "")
-    if told.isdigit() and int(told) > MOST_BYTES:
-        raise RefusedError(f"an answer of {told[:20]} bytes is not read; {MOST_BYTES} are the most")
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise BadReplyError("the answer is compressed, though none such was asked for")
-    held = bytearray()
-    async for chunk in response.aiter_raw():
-        held += chunk
-        if len(held) > MOST_BYTES:
-            raise RefusedError(f"an answer of more than {MOST_BYTES} bytes is not read to its end")
-    return bytes(held)
-
-
 def parsed(text: bytes) -> Reply:
     """The answer out of a completion.
 
@@ -169,7 +146,7 @@ def priced(reply: Reply, price_in: float | None, price_out: float | None) -> Rep
 
 def retry_after_s(headers: Mapping[str, str]) -> float:
     """Seconds that the server asks to wait; 0 where it does not say."""
-    told = headers.get("retry-after", "").strip()
+    told = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", told):
         return float(told)
     try:
