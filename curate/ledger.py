@@ -19,6 +19,7 @@ SOURCE_COLUMNS = ("source_id", "path", "failure", "duration_s")
 """What the ledger needs to know of a source."""
 
 NO_CLIP = "no take was found in it"
+UNTOLD = "no caption of it may be used"
 
 
 TABLES = {
@@ -61,7 +62,8 @@ def build(
 
     A clip is failed where a stage failed on it or on its source; otherwise rejected or kept as `decisions` says, and
     kept where the recipe decides nothing. One that `screening` turned down is rejected by the stage that writes
-    that. A source is failed where a stage failed on it, kept where a clip of it is.
+    that, and, where shards are made, one whose caption may not be used by the stage that found it so. A source is
+    failed where a stage failed on it, kept where a clip of it is.
     """
     with duckdb.connect() as database:
         _register(database, dataset, sources, table_keys, writers)
@@ -82,19 +84,12 @@ def audit(dataset: Dataset, book: pa.Table, table_keys: Mapping[str, Sequence[st
             raise AuditError(f"{kind} {clip_id or source_id} is in more than one state")
         if "samples" not in table_keys or "media" not in table_keys:
             return
-        for name in ("samples", "media", "shards", "captions", "caption_checks"):
+        for name in ("samples", "media", "shards"):
             database.register(name, dataset.scan(TABLES[name], table_keys.get(name, [])))
-        # A take that has a shot whose caption is not to be believed is kept, but not packed.
-        database.sql(
-            "create view unbelieved as select c.clip_id from captions c left join caption_checks k using (node_id) "
-            "where c.level = 'shot' and c.clip_id is not null "
-            "and (c.text is null or len(c.flags) > 0 or k.passed is false)"
-        )
         astray = database.sql(
             "select coalesce(l.clip_id, s.clip_id), l.clip_id is null from "
             "(select clip_id from ledger where kind = 'clip' and state = 'kept') l "
-            "full join samples s on s.clip_id = l.clip_id where l.clip_id is null or "
-            "(s.clip_id is null and l.clip_id not in (select clip_id from unbelieved)) limit 1"
+            "full join samples s on s.clip_id = l.clip_id where l.clip_id is null or s.clip_id is null limit 1"
         )
         for clip_id, unkept in astray.fetchall():
             raise AuditError(f"clip {clip_id} is {'packed but not kept' if unkept else 'kept but not packed'}")
@@ -122,6 +117,9 @@ def funnel(dataset: Dataset, book: pa.Table, table_keys: Mapping[str, Sequence[s
             for stage, name, out, lost in database.sql(_FIRST_RULES).fetchall():
                 total, hours = total - out, max(0.0, hours - lost)
                 steps.append(Step(f"after {stage}.{name}" if stage else f"after {name}", total, hours))
+        untold, lost = _tally(database, f"kind = 'clip' and state = 'rejected' and starts_with(reason, '{UNTOLD}')")
+        if untold:
+            steps.append(Step("captions usable", total - untold, max(0.0, hours - lost)))
         steps.append(Step("kept", *_tally(database, "kind = 'clip' and state = 'kept'")))
     return steps
 
@@ -157,10 +155,17 @@ def _register(
     for name in ("clips", "screening", "decisions", "errors"):
         table = TABLES[name]
         database.register(name, dataset.scan(table, table_keys.get(name, [])))
+    believer = writers.get("caption_checks") or writers.get("captions")
     database.execute(
-        "create temp table writer as select ?::varchar as clips, ?::varchar as screening, ?::varchar as decisions",
-        [writers.get("clips"), writers.get("screening"), writers.get("decisions")],
+        "create temp table writer as "
+        "select ?::varchar as clips, ?::varchar as screening, ?::varchar as decisions, ?::varchar as believer",
+        [writers.get("clips"), writers.get("screening"), writers.get("decisions"), believer],
     )
+    packed = "samples" in table_keys
+    for name in ("captions", "caption_checks"):
+        table = TABLES[name]
+        database.register(name, dataset.scan(table, table_keys.get(name, []) if packed else []))
+    database.execute(_UNBELIEVED, {"checked": "caption_checks" in table_keys, "told": UNTOLD})
 
 
 _FIRST_RULES = """
@@ -175,6 +180,21 @@ from first group by screened, number, name order by screened desc, number
 """
 """The clips that each rule was the first to turn down: those of the screening stage, then those of the decision."""
 
+_UNBELIEVED = """
+create temp table unbelieved as
+select n.clip_id, $told || ': ' || min_by(
+    printf('%.1f s to %.1f s: ', n.start_s, n.end_s)
+        || coalesce(array_to_string(case when $checked then k.flags else n.flags end, '; '), 'nothing was written'),
+    n.start_s) as reason
+from captions n left join caption_checks k using (source_id, node_id)
+left join captions w on w.source_id = n.source_id and w.node_id = coalesce(k.text_from, n.node_id)
+where n.level = 'shot' and n.clip_id is not null and (
+    trim(coalesce(w.text, '')) = ''
+    or (case when $checked then k.passed is distinct from true else len(n.flags) > 0 end))
+group by n.clip_id
+"""
+"""Takes with a shot whose caption may not be used, and the first reason: what is told with a hole is not packed."""
+
 _LEDGER = f"""
 with source_error as (
     select source_id, min_by(stage, (stage, message)) as stage, min_by(message, (stage, message)) as message
@@ -188,9 +208,12 @@ verdict as (
     select c.clip_id,
         d.clip_id is null and w.decisions is not null as undecided,
         case when w.decisions is not null and d.kept is distinct from true
-            then case when s.kept is false then w.screening else w.decisions end end as stage,
-        coalesce(array_to_string(d.reasons, '; '), 'no decision was taken on it') as reason
+            then case when s.kept is false then w.screening else w.decisions end
+            when u.clip_id is not null then w.believer end as stage,
+        case when d.kept then u.reason
+            else coalesce(array_to_string(d.reasons, '; '), u.reason, 'no decision was taken on it') end as reason
     from clips c cross join writer w left join decisions d using (clip_id) left join screening s using (clip_id)
+    left join unbelieved u using (clip_id)
 ),
 clip_state as (
     select c.source_id, c.clip_id, s.path, c.duration_s,

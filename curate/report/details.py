@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from curate.dataset import Dataset
 from curate.report.data import NO_SCORES
-from schemas import captions, sources
+from schemas import caption_checks, captions, sources
 
 CHUNK = 100
 """Clips a script."""
@@ -31,10 +31,7 @@ def write(dataset: Dataset, clips: pa.Table) -> None:
     with duckdb.connect() as database:
         numbers = pa.array(range(clips.num_rows), pa.int64())
         database.register("shown", clips.append_column("number", numbers))
-        database.register("captions", dataset.scan(captions.TABLE))
-        told: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for number, level, start_s, end_s, text, model in database.sql(_CAPTIONS).fetchall():
-            told[number].append({"level": level, "start": start_s, "end": end_s, "text": text, "model": model})
+        told = _captions(database, dataset)
         series = _series(database, dataset)
     chunks = range(0, clips.num_rows, CHUNK)
     for first in chunks:
@@ -50,11 +47,38 @@ def write(dataset: Dataset, clips: pa.Table) -> None:
             dataset.remove(path)
 
 
+LAYERS = ("raw", "prompt", "short", *captions.FIELDS)
+"""What is shown of a caption beside its text, where it differs from that."""
+
+
+def _captions(database: duckdb.DuckDBPyConnection, dataset: Dataset) -> dict[int, list[dict[str, Any]]]:
+    """By clip: the captions of all levels over it, as they may be used; times count from the clip's start.
+
+    `wrong` says why one may not be used, `noted` what was repaired in one that may.
+    """
+    for table in (captions.TABLE, caption_checks.TABLE):
+        database.register(table.name, dataset.scan(table))
+    names = ", ".join(f"w.{name}" for name in LAYERS)
+    checked = bool(dataset.keys(caption_checks.TABLE.name))
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for number, level, start_s, end_s, text, model, passed, flags, *layers in database.sql(
+        _CAPTIONS.format(layers=names), params={"checked": checked}
+    ).fetchall():
+        more = {n: v if isinstance(v, str) else ", ".join(v) for n, v in zip(LAYERS, layers, strict=True) if v}
+        shown = {"level": level, "start": start_s, "end": end_s, "text": text or "", "model": model}
+        shown["wrong" if not passed or not text else "noted"] = list(flags)
+        found[number].append(shown | {"layers": {n: v for n, v in more.items() if v != text}})
+    return found
+
+
 _CAPTIONS = """
-select s.number, c.level, greatest(c.start_s, s.start_s) - s.start_s, least(c.end_s, s.end_s) - s.start_s, c.text,
-    c.model
+select s.number, c.level, greatest(c.start_s, s.start_s) - s.start_s, least(c.end_s, s.end_s) - s.start_s, w.text,
+    w.model, case when $checked then coalesce(k.passed, false) else len(c.flags) = 0 end,
+    coalesce(k.flags, c.flags), {layers}
 from shown s join captions c on c.source_id = s.source_id
     and (c.clip_id = s.clip_id or (c.clip_id is null and c.start_s < s.end_s and c.end_s > s.start_s))
+left join caption_checks k on k.source_id = c.source_id and k.node_id = c.node_id
+left join captions w on w.source_id = c.source_id and w.node_id = coalesce(k.text_from, c.node_id)
 order by s.number, c.start_s, c.end_s desc
 """
 

@@ -15,6 +15,7 @@ from curate.dataset import Dataset, to_arrow
 from schemas import captions, ledger
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'<!--"
+FLAW = "loop: <b>the same</b> words twice"
 
 RULES = [
     "takes.min_s=5",
@@ -36,7 +37,7 @@ def dataset(footage, scheduler, tmp_path_factory):
     place = Dataset(str(output))
     (key,) = [k for k in place.keys("captions") if place.read_part(captions.TABLE, k).num_rows]
     told = place.read_part(captions.TABLE, key).to_pylist()
-    place.write_part(captions.TABLE, key, to_arrow(captions.TABLE, [told[0] | {"text": EVIL}]), {})
+    place.write_part(captions.TABLE, key, to_arrow(captions.TABLE, [told[0] | {"text": EVIL, "flags": [FLAW]}]), {})
     report.write(place)
     return output
 
@@ -112,6 +113,9 @@ def test_a_clip_plays_on_its_card_and_in_full_with_its_caption_and_series(page, 
     until(lambda: js(page, "(document.querySelector('#clip video') || {}).currentTime > 0.1"), "it plays in full")
     until(lambda: js(page, "document.querySelectorAll('#clip .line path').length"), "series are drawn")
     assert EVIL in js(page, "document.querySelector('#clip .said').textContent")
+    assert js(page, "document.querySelector('#clip .flag').textContent") == f"Not used: {FLAW}"
+    layers = js(page, "[...document.querySelectorAll('#clip .layers dt')].map((e) => e.textContent)")
+    assert {"short", "camera"} <= set(layers)
     assert js(page, "document.querySelectorAll('#clip .all div').length") > 15
     page.execute_script("document.querySelector('#clip').close()")
     assert errors(page) == []

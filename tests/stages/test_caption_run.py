@@ -13,11 +13,12 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 import tiny_vlm
 
 from curate.dataset import Dataset
-from schemas import captions
+from schemas import captions, ledger
 
 HERE = Path(__file__).parent
 ANSWER = (
@@ -104,6 +105,11 @@ def test_a_model_that_writes_garbage_is_marked_and_kept_out_of_shards(decoded, d
     run(decoded[0], dataset, *sets, "caption.asks=1")
     assert all(row["flags"] for row in told(dataset))
     assert not list(dataset.glob("shards/*/*.tar"))
+    (row,) = Dataset(str(dataset)).scan(ledger.TABLE).to_table(filter=pc.field("kind") == "clip").to_pylist()
+    assert (row["state"], row["stage"]) == ("rejected", "caption")
+    assert row["reason"].startswith("no caption of it may be used: 0.0 s to ")
+    steps = json.loads((dataset / "summary.json").read_text())["funnel"]
+    assert [(step["name"], step["count"]) for step in steps[-2:]] == [("captions usable", 0), ("kept", 0)]
 
 
 def test_a_model_without_pictures_is_refused_before_anything_runs(decoded, tmp_path):

@@ -23,7 +23,7 @@ function range(column) {
   return most > least ? [least, most + (most - least) / 20] : low === 0 ? [0, 1] : [low - Math.abs(low) / 2, low + Math.abs(low) / 2];
 }
 
-function counted(column, [low, high], first, failed) {
+function counted(column, [low, high], first, lost) {
   const values = COLUMNS[column].values, step = (high - low) / BINS;
   const rows = [];
   for (let bin = 0; bin < BINS; bin++) {
@@ -32,7 +32,7 @@ function counted(column, [low, high], first, failed) {
   for (let n = 0; n < N; n++) {
     if (values[n] === null) continue;
     const bin = Math.max(0, Math.min(BINS - 1, Math.floor((values[n] - low) / step)));
-    rows[2 * bin + (first[n] === -1 && !failed[n] ? 0 : 1)].clips++;
+    rows[2 * bin + (first[n] === -1 && !lost[n] ? 0 : 1)].clips++;
   }
   return rows;
 }
@@ -52,7 +52,7 @@ function specification(column, [low, high], width) {
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
     width, height: 118, background: "transparent", autosize: { type: "fit", contains: "padding" }, padding: { left: 0, right: 8, top: 4, bottom: 0 },
-    datasets: { bars: counted(column, [low, high], state.first, state.failed), limits: limitsOf(column, [low, high]) },
+    datasets: { bars: counted(column, [low, high], state.first, state.lost), limits: limitsOf(column, [low, high]) },
     layer: [
       {
         data: { name: "bars" }, mark: { type: "bar", binSpacing: 1, tooltip: true },
@@ -94,7 +94,7 @@ class Chart {
 
   update() {
     if (!this.view) return;
-    this.view.data("bars", counted(this.column, this.range, state.first, state.failed));
+    this.view.data("bars", counted(this.column, this.range, state.first, state.lost));
     this.view.data("limits", limitsOf(this.column, this.range));
     this.view.run();
   }

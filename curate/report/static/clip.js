@@ -95,7 +95,18 @@ function segment(from, to, whole, label, attributes) {
 }
 
 function captionLane(captions, seconds, seek) {
-  return captions.map((c) => segment(c.start, c.end, seconds, c.text, { onclick: () => seek(c.start) }));
+  return captions.map((c) => segment(c.start, c.end, seconds, c.text || "no caption", { class: c.wrong ? "wrong" : "", onclick: () => seek(c.start) }));
+}
+
+// A caption in words: its text, why it may not be used, and the rest that was written of the span.
+function captionText(c) {
+  const layers = Object.entries(c.layers), list = make("dl", { class: "layers" });
+  for (const [name, text] of layers) list.append(make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, text));
+  const flags = c.wrong || c.noted || [];
+  return make("div", {},
+    make("span", { class: c.wrong ? "wrong" : "" }, c.text || "No caption."),
+    c.wrong ? make("p", { class: "flag" }, `Not used: ${flags.join("; ") || "nothing was written"}`) : flags.length ? make("p", { class: "flag quiet" }, flags.join("; ")) : null,
+    layers.length ? make("details", {}, make("summary", {}, `Layers and fields (${c.model})`), list) : null);
 }
 
 function sourceLane(n) {
@@ -130,7 +141,7 @@ async function openClip(n) {
   opened = n;
   const source = REPORT.sources[CLIPS.source[n]], video = player(n, true), near = (step) => neighbour(n, step);
   const seek = (s) => { if (video.tagName === "VIDEO") video.currentTime = CLIPS.file[n] ? s : CLIPS.start[n] + s; };
-  const track = make("div", { class: "track" }), said = make("ol", { class: "said" }), copy = copyOf(n);
+  const track = make("div", { class: "track" }), said = make("ol", { class: "said" }), series = make("div", { class: "track" }), copy = copyOf(n);
   dialog.replaceChildren(...[
     make("header", {},
       make("div", {}, make("h2", { id: "clip-title", tabindex: "-1", autofocus: "" }, `${base(source.path)}, ${clock(CLIPS.start[n])} to ${clock(CLIPS.end[n])}`),
@@ -138,7 +149,7 @@ async function openClip(n) {
       make("div", {}, make("button", { type: "button", "aria-label": "Previous clip", onclick: () => near(-1) }, "‹"),
         make("button", { type: "button", "aria-label": "Next clip", onclick: () => near(1) }, "›"), make("button", { type: "button", onclick: () => dialog.close() }, "Close"))),
     video, CLIPS.reason[n] ? make("p", { class: "why" }, CLIPS.reason[n]) : null, copy ? make("p", {}, `A copy of ${copy}`) : null,
-    track, said, make("h3", {}, "Scores"), allScores(n)].filter((element) => element !== null));
+    track, said, series, make("h3", {}, "Scores"), allScores(n)].filter((element) => element !== null));
   if (!dialog.open) dialog.showModal();
   track.append(lane("in its source", sourceLane(n), `${shown(CLIPS.seconds[n])} s`));
   let found;
@@ -148,7 +159,8 @@ async function openClip(n) {
   for (const level of new Set(found.captions.map((c) => c.level))) {
     const mine = found.captions.filter((c) => c.level === level);
     track.append(lane(`captions: ${level}`, captionLane(mine, seconds, seek)));
-    for (const c of mine) said.append(make("li", {}, make("button", { type: "button", class: "plain", onclick: () => seek(c.start) }, `${clock(c.start)} – ${clock(c.end)}`), make("span", {}, c.text)));
+    said.append(make("li", { class: "level" }, level));
+    for (const c of mine) said.append(make("li", {}, make("button", { type: "button", class: "plain", onclick: () => seek(c.start) }, `${clock(c.start)} – ${clock(c.end)}`), captionText(c)));
   }
   for (const [name, values] of Object.entries(found.series)) {
     if (!values.some((v) => v !== null)) continue;
@@ -157,10 +169,10 @@ async function openClip(n) {
       const box = svg.getBoundingClientRect();
       if (box.width && event.clientX >= box.left && event.clientX <= box.right) seek(((event.clientX - box.left) / box.width) * seconds);
     });
-    track.append(drawn);
+    series.append(drawn);
   }
   video.addEventListener("timeupdate", () => {
     const at = CLIPS.file[n] ? video.currentTime : video.currentTime - CLIPS.start[n];
-    for (const head of track.querySelectorAll(".head")) { head.hidden = false; head.style.left = `${Math.min(100, (100 * at) / seconds)}%`; }
+    for (const head of series.querySelectorAll(".head")) { head.hidden = false; head.style.left = `${Math.min(100, (100 * at) / seconds)}%`; }
   });
 }

@@ -4,7 +4,7 @@
 const PAGE_SIZE = 24;
 const scale = REPORT.clipsInAll / Math.max(1, N);
 const state = {
-  rules: structuredClone(REPORT.rules), first: null, was: null, failed: CLIPS.state.map((s) => (s === "failed" ? 1 : 0)), handles: [], page: 0, found: [],
+  rules: structuredClone(REPORT.rules), first: null, was: null, lost: null, handles: [], page: 0, found: [],
 };
 const hours = (clips) => clips.reduce((sum, n) => sum + CLIPS.seconds[n], 0) / 3600;
 const number = (value) => value.toLocaleString("en", { maximumFractionDigits: 0 });
@@ -14,10 +14,12 @@ const ruleName = (entry) => (state.rules.some((r) => r.screen) ? `${entry.stage}
 
 function steps(first) {
   const lost = state.rules.map(() => [0, 0]);
+  const untold = [0, 0];
   let kept = 0, keptHours = 0;
   for (let n = 0; n < N; n++) {
     if (first[n] !== -1) { lost[first[n]][0]++; lost[first[n]][1] += CLIPS.seconds[n] / 3600; }
-    else if (!state.failed[n]) { kept++; keptHours += CLIPS.seconds[n] / 3600; }
+    else if (!state.lost[n]) { kept++; keptHours += CLIPS.seconds[n] / 3600; }
+    else if (CLIPS.state[n] === "rejected") { untold[0]++; untold[1] += CLIPS.seconds[n] / 3600; }
   }
   let count = N, left = hours([...CLIPS.id.keys()]);
   const found = [{ name: "takes", count, hours: left }];
@@ -26,6 +28,7 @@ function steps(first) {
     left -= lost[place][1];
     found.push({ name: `after ${ruleName(entry)}`, count, hours: Math.max(0, left), lost: lost[place][0] });
   });
+  found.push({ name: "captions usable", count: count - untold[0], hours: Math.max(0, left - untold[1]), lost: untold[0] });
   found.push({ name: "kept", count: kept, hours: keptHours });
   return found;
 }
@@ -129,8 +132,8 @@ function showEffect() {
   byId("line").textContent = [REPORT.select, ...moved.map((h) => `--set ${quoted(`${h.path}=${h.owner[h.field]}`)}`)].join(" ");
 }
 
-const comesIn = (n) => !state.failed[n] && state.was[n] !== -1 && state.first[n] === -1;
-const goesOut = (n) => !state.failed[n] && state.was[n] === -1 && state.first[n] !== -1;
+const comesIn = (n) => !state.lost[n] && state.was[n] !== -1 && state.first[n] === -1;
+const goesOut = (n) => !state.lost[n] && state.was[n] === -1 && state.first[n] !== -1;
 
 async function copyLine() {
   const text = byId("line").textContent;
@@ -258,6 +261,8 @@ if (N < REPORT.clipsInAll) notices.push(`The page shows a sample of ${number(N)}
 byId("notice").hidden = !notices.length;
 byId("notice").textContent = notices.join(" ");
 state.was = state.first = decide(state.rules);
+// What no rule turned down and yet is not kept: no threshold brings it in.
+state.lost = CLIPS.state.map((s, n) => (s === "failed" || (s === "rejected" && state.was[n] === -1) ? 1 : 0));
 showRules();
 fillFilters();
 showEffect();
