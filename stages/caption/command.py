@@ -311,9 +311,33 @@ def _show(found: Mapping[str, Any]) -> None:
         for name in next(iter(found[title].values()), {}):
             shown.add_row(name, *(_number(of[name]) for of in found[title].values()))
         console.print(shown)
-    rest = {name: value for name, value in found.items() if name not in ("levels", "models")}
-    console.print_json(json.dumps(rest))
+    console.print(f"parents that their children tile: {_number(found['tiling'])}")
+    for title in ("reference", "dialogue", "probes"):
+        if found.get(title):
+            shown = Shown(title, "")
+            for name, value in _flat(found[title]):
+                shown.add_row(name, value)
+            console.print(shown)
+    asked = found["questions"]
+    console.print(f"{asked['made']} questions" + (f", answered by {asked['answered_by']}" if len(asked) > 1 else ""))
+    groups = {name: asked[name] for name in ("all", "not_blind") if name in asked} | asked.get("kinds", {})
+    if groups:
+        shown = Shown("questions", *(name.replace("_", " ") for name in next(iter(groups.values()))))
+        for name, of in groups.items():
+            shown.add_row(name.replace("_", " "), *(_number(value) for value in of.values()))
+        console.print(shown)
+
+
+def _flat(found: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Measures by name, those of groups behind the group's name."""
+    for name, value in found.items():
+        if isinstance(value, Mapping) and "share" not in value:
+            yield from _flat(value, f"{before}{name} ")
+        else:
+            yield f"{before}{name}".replace("_", " "), _number(value)
 
 
 def _number(value: Any) -> str:
+    if isinstance(value, Mapping):  # a share with its interval
+        return "" if value["share"] is None else f"{value['share']:.0%} of {value['of']}"
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,10 @@
 """A model's captions end to end: real footage, a real model or server, shards; killed in the middle and repeated."""
 
+import csv
+import html
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -16,9 +19,11 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 import tiny_vlm
+from typer.testing import CliRunner
 
 from curate.dataset import Dataset
 from schemas import captions, ledger
+from stages.caption.command import caption
 
 HERE = Path(__file__).parent
 ANSWER = (
@@ -110,6 +115,56 @@ def test_a_model_that_writes_garbage_is_marked_and_kept_out_of_shards(decoded, d
     assert row["reason"].startswith("no caption of it may be used: 0.0 s to ")
     steps = json.loads((dataset / "summary.json").read_text())["funnel"]
     assert [(step["name"], step["count"]) for step in steps[-2:]] == [("captions usable", 0), ("kept", 0)]
+
+
+def said(*words):
+    """What a subcommand of `curate caption` prints as JSON."""
+    done = CliRunner().invoke(caption, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_captions_are_measured_judged_by_people_and_their_writer_tuned(decoded, tmp_path):
+    rows = told(decoded[1])
+    reference = tmp_path / "reference.csv"
+    shots = [row for row in rows if row["level"] == "shot"]
+    lines = [f'{decoded[0]}/dj2.mp4,{row["start_s"]},{row["end_s"]},"{row["text"]}"\n' for row in shots]
+    reference.write_text("path,start_s,end_s,text\n" + "".join(lines))
+    heard = {"dj2": {"characters": ["Ann"], "utterances": [{"start": 1, "end": 2, "character": "Ann", "text": "So."}]}}
+    (tmp_path / "heard.json").write_text(json.dumps(heard))
+    answered = tmp_path / "eval"
+    found = said(
+        *("eval", decoded[1], "--json", "--ask", "-o", answered),
+        *("--reference", reference, "--dialogue", tmp_path / "heard.json"),
+    )
+    assert found["levels"]["shot"]["nodes"] == len(shots)
+    assert found["reference"]["soda_c"]["f1"] == pytest.approx(1, abs=0.01)
+    assert (found["dialogue"]["names"]["right"], found["dialogue"]["names"]["of"]) == (0, 1)
+    asked = [json.loads(line) for line in (answered / "questions.jsonl").read_text().splitlines()]
+    assert len(asked) == found["questions"]["made"] > 0
+
+    sheet = said("audit", decoded[1], "-o", tmp_path / "sheet", "--n", 3, "--json")
+    page, filled = (Path(sheet[name]) for name in ("page", "csv"))
+    assert html.escape(rows[0]["text"]) in page.read_text() or sheet["captions"] < len(rows)
+    with filled.open(newline="") as file:
+        judged = list(csv.DictReader(file))
+    for number, row in enumerate(judged):
+        row["verdict"] = "true" if number else "false"
+    with filled.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(judged[0]))
+        writer.writeheader()
+        writer.writerows(judged)
+    judgement = said("audit", decoded[1], "--read", filled, "--json")["true"]
+    assert (judgement["right"], judgement["of"]) == (len(judged) - 1, len(judged))
+
+    model = tiny_vlm.save(tmp_path / "tiny", answer=ANSWER)
+    sets = ("--set", "caption.backend=transformers", "--set", f"caption.transformers.weights={model}")
+    history = tmp_path / "tune.jsonl"
+    best = said("tune", decoded[1], *sets, "--rounds", 2, "--n", 2, "--history", history, "--json")
+    rounds = [json.loads(line) for line in history.read_text().splitlines()]
+    assert best["score"] == max(row["score"] for row in rounds)
+    flag, setting = shlex.split(best["set"])
+    assert (flag, setting.partition("=")[0]) == ("--set", "caption.instruction")
 
 
 def test_a_model_without_pictures_is_refused_before_anything_runs(decoded, tmp_path):
