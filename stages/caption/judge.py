@@ -35,6 +35,7 @@ class Verify(TableStage):
     """Says of each caption whether it may be believed. About 0.8 ms a caption."""
 
     name: ClassVar[str] = "verify"
+    version: ClassVar[int] = 2
     writes: ClassVar[Table] = caption_checks.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "captions": ("source_id", "node_id", "text", "model", "flags"),
@@ -138,10 +139,11 @@ def _mixing(by_name: Mapping[str, Told]) -> dict[str, tuple[float | None, str]]:
     """By node, the share of its sentences that are another event's, and the first of these."""
     inside = {name: event for name, event in events(by_name).items() if by_name[name].placed.text}
     numbers = {event: n for n, event in enumerate(dict.fromkeys(inside.values()))}
-    told = [
-        swaps.Told(by_name[name].placed.text, numbers[event], by_name[name].placed.bag, by_name[name].facts)
-        for name, event in inside.items()
-    ]
+    told = []
+    for name, event in inside.items():
+        one = by_name[name]
+        within = one.node["parent_id"] if name != event else None
+        told.append(swaps.Told(one.placed.text, numbers[event], one.placed.bag, one.facts, name, within))
     return dict(zip(inside, swaps.mixed(told), strict=True))
 
 
