@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 MOST_LETTERS = 20_000
 """Of a caption that are looked at: ten times the longest that a captioner is asked for."""
@@ -20,10 +20,12 @@ class Passage:
 
     text: str
 
-    @classmethod
-    def of(cls, text: str) -> Passage:
-        """Cut to `MOST_LETTERS`, as what a stranger's server wrote has any length."""
-        return cls(text[:MOST_LETTERS])
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def of(text: str) -> Passage:
+        """Cut to `MOST_LETTERS`, as what a stranger's server wrote has any length. The last are kept: a parent is
+        looked at once a child."""
+        return Passage(text[:MOST_LETTERS])
 
     @cached_property
     def plain(self) -> str:
