@@ -11,7 +11,9 @@ MOST_LETTERS = 20_000
 
 _QUOTED = re.compile(r'"([^"]*)"|“([^”]*)”|«([^»]*)»|(?<!\w)[\'‘]([^\'’"]{3,120})[\'’](?!\w)')
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-_END = re.compile(r"(?<=[.!?…])[\"”’)]*\s+|\n+")
+END = ".!?…"
+"""What ends a sentence."""
+_END = re.compile(rf"(?<=[{END}])[\"”’)]*\s+|\n+")
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,15 @@ class Passage:
 
     @cached_property
     def plain(self) -> str:
-        """Without what is quoted: the caption's own words. A quote is another word each time."""
+        """Without what is quoted: the caption's own words. A quote is another word each time, and ends a sentence if
+        what is quoted does."""
         count = 0
 
-        def masked(_: re.Match[str]) -> str:
+        def masked(quote: re.Match[str]) -> str:
             nonlocal count
             count += 1
-            return f'"q{count}q"'
+            said = next(group for group in quote.groups() if group is not None)
+            return f'"q{count}q{said[-1:] if said[-1:] in END else ""}"'
 
         return _QUOTED.sub(masked, self.text)
 
