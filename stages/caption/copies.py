@@ -45,8 +45,9 @@ def groups(signatures: np.ndarray, near: float) -> np.ndarray:
         keys = np.ascontiguousarray(signatures[:, band * width : (band + 1) * width]).view(f"V{4 * width}").ravel()
         _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         others = first[inverse]
-        alike = (signatures == signatures[others]).mean(1) >= near
-        group = _joined(group, np.flatnonzero(alike), others)
+        rows = np.flatnonzero(others != np.arange(len(signatures)))
+        alike = (signatures[rows] == signatures[others[rows]]).mean(1) >= near
+        group = _joined(group, rows[alike], others)
     return group
 
 
@@ -63,4 +64,6 @@ def _joined(group: np.ndarray, rows: Iterable[int], others: np.ndarray) -> np.nd
         a, b = root(int(n)), root(int(others[n]))
         if a != b:
             group[max(a, b)] = min(a, b)
-    return np.array([root(n) for n in range(len(group))])
+    while (group[group] != group).any():
+        group = group[group]
+    return group

@@ -11,7 +11,7 @@ import numpy as np
 from curate.stage import Row
 from schemas.tree import LEVELS
 from stages.caption import grounded, wording
-from stages.caption.align import align
+from stages.caption.align import align, discriminant
 
 
 class Vectors(NamedTuple):
@@ -103,7 +103,8 @@ def likeness(told: Sequence[Told]) -> np.ndarray:
     """(captions, spans) how alike each caption and the words for each span's facts are; NaN where a text is missing.
 
     Norton takes the mean of a coarse and a fine likeness too: names, speech and text on screen that a caption repeats
-    are what one vector of the whole text washes out. Each is in its own deviations.
+    are what one vector of the whole text washes out. Here each is in its own deviations, and weighs what it tells in
+    this source: captions that say measured words are found by them, others by their meaning.
     """
     bags = [*(one.bag for one in told), *(one.measured for one in told)]
     words = wording.vectors(bags, wording.rarity(bags))
@@ -111,8 +112,11 @@ def likeness(told: Sequence[Told]) -> np.ndarray:
     embedded = [n for n, one in enumerate(told) if one.vectors is not None]
     vectors = [one.vectors for one in told if one.vectors is not None]
     if len(vectors) > 1 and len({(v.model, len(v.caption), len(v.facts)) for v in vectors}) == 1:
-        meant = _centred([v.caption for v in vectors]) @ _centred([v.facts for v in vectors]).T
-        found[np.ix_(embedded, embedded)] += _scaled(meant)
+        both = np.ix_(embedded, embedded)
+        meant = _scaled(_centred([v.caption for v in vectors]) @ _centred([v.facts for v in vectors]).T)
+        weights = discriminant(found[both], meant)
+        found *= weights[0]
+        found[both] += weights[1] * meant
     found[[not one.text for one in told]] = np.nan
     return found
 

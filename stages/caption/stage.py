@@ -154,7 +154,7 @@ class Caption(RowStage, Describing):
     """
 
     name: ClassVar[str] = "caption"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     writes: ClassVar[Table] = captions.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"tree": ()}
 

@@ -66,9 +66,9 @@ def _place(stem: str) -> tuple[int, float]:
 def vectors(bags: Sequence[frozenset[str]], rare: Mapping[str, float]) -> np.ndarray:
     """Unit vectors (bags, `DIMENSIONS`) float32, each stem weighed by its rarity (feature hashing, Weinberger et al.,
     arXiv:0902.2206); zeros where a bag has nothing telling."""
-    found = np.zeros((len(bags), DIMENSIONS), np.float32)
-    for n, bag in enumerate(bags):
-        for stem in bag:
-            place, sign = _place(stem)
-            found[n, place] += sign * rare.get(stem, 0.0)
+    places = [_place(stem) for bag in bags for stem in bag]
+    signed = [rare.get(stem, 0.0) for bag in bags for stem in bag] * np.array([sign for _, sign in places])
+    row = np.repeat(np.arange(len(bags)), [len(bag) for bag in bags]) * DIMENSIONS
+    cells = np.bincount(row + np.array([place for place, _ in places], int), signed, len(bags) * DIMENSIONS)
+    found = cells.reshape(len(bags), DIMENSIONS).astype(np.float32)
     return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)

@@ -28,7 +28,7 @@ from schemas import caption_vectors, captions, tree
 from stages.caption.judge import Verify
 from stages.caption.meaning import Meaning
 
-TUNED, JUDGED = range(4), range(100, 108)
+TUNED, JUDGED = range(20), range(100, 108)
 
 
 def tables(made: Scenario, with_vectors: bool = True) -> dict[str, pa.Table]:

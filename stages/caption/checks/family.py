@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from stages.caption.checks.passage import Passage, normal
 
@@ -47,13 +48,11 @@ _THROUGHOUT = re.compile(r"\b(?:throughout|entire(?:ly)?|the whole|at all times|
 def contradicts(passage: Passage, parent: str, level: str) -> Iterator[str]:
     """What the caption says and its parent's rules out. A parent of several shots rules out only what it says of all
     of itself."""
-    above = Passage.of(parent)
-    if level != "clip" and not _THROUGHOUT.search(above.lower):
+    above = Passage.of(parent).lower
+    if level != "clip" and not _THROUGHOUT.search(above):
         return
-    for name, (one, other) in SIDES.items():
-        above_one, above_other = one.search(above.lower), other.search(above.lower)
-        if bool(above_one) == bool(above_other):
-            continue
+    for name, above_one, above_other in _taken(above):
+        one, other = SIDES[name]
         here_one, here_other = one.search(passage.lower), other.search(passage.lower)
         if above_one and here_other and not here_one:
             yield f"parent: {here_other[0]!r}, but {above_one[0]!r} above ({name})"
@@ -61,7 +60,16 @@ def contradicts(passage: Passage, parent: str, level: str) -> Iterator[str]:
             yield f"parent: {here_one[0]!r}, but {above_other[0]!r} above ({name})"
 
 
-def repeats(text: str, siblings: Iterable[str]) -> Iterator[str]:
+@lru_cache(maxsize=256)
+def _taken(text: str) -> list[tuple[str, re.Match[str] | None, re.Match[str] | None]]:
+    """The sides that a text takes: one, or the other."""
+    found = [(name, one.search(text), other.search(text)) for name, (one, other) in SIDES.items()]
+    return [(name, one, other) for name, one, other in found if bool(one) != bool(other)]
+
+
+def repeats(text: str, siblings: Sequence[str]) -> Iterator[str]:
+    if not siblings:
+        return
     mine = normal(text)
     words = set(mine.split())
     if len(mine.split()) < LEAST_WORDS:

@@ -4,6 +4,7 @@ language. None needs more than the text."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from stages.caption.checks.passage import Passage
@@ -63,6 +64,9 @@ _STOPS = {
     "nl": "de het een en is in op met van te aan zijn haar niet die dat terwijl naar",
 }
 STOPS = {language: frozenset(words.split()) for language, words in _STOPS.items()}
+_STOP_OF = {
+    word: [name for name, stops in STOPS.items() if word in stops] for word in frozenset().union(*STOPS.values())
+}
 SCRIPTS = {
     "zh": r"[\u4e00-\u9fff]",
     "ja": r"[\u3040-\u30ff\u4e00-\u9fff]",
@@ -166,7 +170,7 @@ def cut_wording(passage: Passage) -> Iterator[str]:
 
 def language(passage: Passage, wanted: str) -> Iterator[str]:
     """Held against the script, and for languages in Latin letters against their commonest words."""
-    count = sum(c.isalpha() for c in passage.plain)
+    count = sum(map(str.isalpha, passage.plain))
     if count < 12 or (wanted not in STOPS and wanted not in SCRIPTS):
         return
     script = SCRIPTS.get(wanted, LATIN)
@@ -175,7 +179,7 @@ def language(passage: Passage, wanted: str) -> Iterator[str]:
         return
     if wanted not in STOPS or len(passage.words) < 8:
         return
-    hits = {name: sum(word in stops for word in passage.words) for name, stops in STOPS.items()}
-    best = max(hits, key=lambda name: hits[name])
+    hits = Counter(name for word in passage.words for name in _STOP_OF.get(word, ()))
+    best = max(STOPS, key=lambda name: hits[name])
     if hits[best] > 2 * hits[wanted] and hits[best] >= 3:
         yield f"language: {best} rather than {wanted}"

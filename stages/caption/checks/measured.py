@@ -190,12 +190,17 @@ def _among(said: str, lines: Sequence[str]) -> bool:
     joined = "".join(lines)
     if said in joined:
         return True
-    for line in (*lines, joined if len(joined) < 400 else ""):
-        match = SequenceMatcher(None, said, line, autojunk=False)
-        if (
-            line
-            and sum(block.size for block in match.get_matching_blocks()) >= LIKE * min(len(said), len(line))
-            and (len(line) >= 0.5 * len(said))
-        ):
-            return True
-    return False
+    return any(
+        len(line) >= 0.5 * len(said) and _holds(*sorted((said, line), key=len))
+        for line in (*lines, joined if len(joined) < 400 else "")
+    )
+
+
+def _holds(short: str, long: str) -> bool:
+    """Whether the long line has the short one, nearly, in a piece of about its length: letters here and there in a long
+    line are no quote of it."""
+    match = SequenceMatcher(None, short, long, autojunk=False)
+    longest = match.find_longest_match()
+    start = max(0, longest.b - longest.a)
+    match.set_seq2(long[start : start + len(short) + 2])
+    return sum(block.size for block in match.get_matching_blocks()) >= LIKE * len(short)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from stages.caption.checks.passage import Passage
 
@@ -66,8 +67,7 @@ _ACTING = re.compile(rf"\s+(?:(?:slowly|quickly|then|now|also|still|gently|caref
 _VERB = re.compile(r"\s+[a-z-]+[^s\W]s\b")
 _CALLED = re.compile(
     r"\b(?:named|called|mr\.?|mrs\.?|ms\.?|miss|dr\.?|uncle|aunt|captain|sergeant|detective|"
-    r"(?:man|woman|boy|girl|friend|brother|sister|son|daughter|wife|husband|colleague|neighbour|neighbor),)\s+$",
-    re.IGNORECASE,
+    r"(?:man|woman|boy|girl|friend|brother|sister|son|daughter|wife|husband|colleague|neighbour|neighbor),)\s+$"
 )
 _STARTS = re.compile(r"(?:^|[.!?:;…\n\"“”(\[]\s*|[-–—*•]\s+)$")
 _PERSON_ONLY = re.compile(
@@ -81,7 +81,7 @@ def names(passage: Passage, cast: Iterable[str], told: Iterable[str] = ()) -> It
     cast: who there is; empty: not known.
     told: lines that are spoken or read: names in them may be in the caption.
     """
-    known = {part for name in cast for part in re.split(r"[\W_]+", name.casefold()) if part}
+    known = {part for name in cast for part in _parts(name) if part}
     if not known:
         return
     heard: set[str] | None = None
@@ -90,10 +90,15 @@ def names(passage: Passage, cast: Iterable[str], told: Iterable[str] = ()) -> It
         if name in known or name in _OTHERS or not _is_a_name(passage.plain, match):
             continue
         if heard is None:
-            heard = {word for line in told for word in re.split(r"[\W_]+", line.casefold())}
+            heard = {word for line in told for word in _parts(line)}
         if name not in heard:
             yield f"name: {match[1]} is not in the cast"
             return
+
+
+@lru_cache(maxsize=4096)
+def _parts(name: str) -> list[str]:
+    return re.split(r"[\W_]+", name.casefold())
 
 
 def _is_a_name(text: str, match: re.Match[str]) -> bool:
@@ -107,7 +112,7 @@ def _is_a_name(text: str, match: re.Match[str]) -> bool:
     )
     if name in GIVEN and name not in NOT_NAMES:
         return not part_of_more or acts or bool(match[2]) or starts
-    if _CALLED.search(before):
+    if _CALLED.search(before.lower()):
         return True
     if starts:
         return (name in NOT_NAMES and acts) or bool(_PERSON_ONLY.match(text, match.end()) and _unlike_a_noun(name))

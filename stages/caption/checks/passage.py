@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 MOST_LETTERS = 20_000
 """Of a caption that are looked at: ten times the longest that a captioner is asked for."""
 
 _QUOTED = re.compile(r'"([^"]*)"|“([^”]*)”|«([^»]*)»|(?<!\w)[\'‘]([^\'’"]{3,120})[\'’](?!\w)')
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-_END = re.compile(r"(?<=[.!?…])[\"”’)]*\s+|\n+")
+END = ".!?…"
+"""What ends a sentence."""
+_END = re.compile(rf"(?<=[{END}])[\"”’)]*\s+|\n+")
 
 
 @dataclass(frozen=True)
@@ -20,20 +22,24 @@ class Passage:
 
     text: str
 
-    @classmethod
-    def of(cls, text: str) -> Passage:
-        """Cut to `MOST_LETTERS`, as what a stranger's server wrote has any length."""
-        return cls(text[:MOST_LETTERS])
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def of(text: str) -> Passage:
+        """Cut to `MOST_LETTERS`, as what a stranger's server wrote has any length. The last are kept: a parent is
+        looked at once a child."""
+        return Passage(text[:MOST_LETTERS])
 
     @cached_property
     def plain(self) -> str:
-        """Without what is quoted: the caption's own words. A quote is another word each time."""
+        """Without what is quoted: the caption's own words. A quote is another word each time, and ends a sentence if
+        what is quoted does."""
         count = 0
 
-        def masked(_: re.Match[str]) -> str:
+        def masked(quote: re.Match[str]) -> str:
             nonlocal count
             count += 1
-            return f'"q{count}q"'
+            said = next(group for group in quote.groups() if group is not None)
+            return f'"q{count}q{said[-1:] if said[-1:] in END else ""}"'
 
         return _QUOTED.sub(masked, self.text)
 

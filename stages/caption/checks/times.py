@@ -10,6 +10,7 @@ from stages.caption.checks.passage import Passage
 SLACK_S, SLACK = 0.3, 0.02
 """How far beyond the span a time may lie, seconds and share of it: captioners round."""
 
+_DIGIT = re.compile(r"\d")
 _T = r"(\d{1,6}(?:\.\d+)?|\d{1,3}:\d\d(?::\d\d)?(?:\.\d+)?)"
 _UNIT = r"(?:\s?(?:s|secs?|seconds?)\b)"
 _CLOCK = re.compile(r"(?<![\d:.])\d{1,3}:\d\d(?::\d\d)?(?:\.\d+)?(?![\d:]|\s?[ap]\.?m\b|\s?o'clock)")
@@ -33,7 +34,7 @@ def seconds(told: str) -> float:
 
 
 def times(passage: Passage, lasts_s: float) -> Iterator[str]:
-    if not any(c.isdigit() for c in passage.lower):
+    if not _DIGIT.search(passage.lower):
         return
     limit = lasts_s + SLACK_S + SLACK * lasts_s
     late = sorted({t for t in _told(passage.lower) if t > limit})
@@ -47,7 +48,7 @@ def times(passage: Passage, lasts_s: float) -> Iterator[str]:
             return
     before = -1.0
     for sentence in passage.sentences:
-        found = _LEADING.match(sentence)
+        found = _LEADING.match(sentence) if _DIGIT.search(sentence) else None
         if not found or not (found[2] or ":" in found[1] or _RANGE.match(sentence.strip().lower())):
             continue
         start = seconds(found[1])
