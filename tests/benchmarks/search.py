@@ -1,0 +1,156 @@
+"""Whether a moment is found by its caption: `python tests/benchmarks/search.py [--tune] [--speed]`.
+
+Recall@1, 5 and 10 of queries in a clip's own words, with half of its phrases in other words (`paraphrases`), and with
+all of them, names left out; by words alone, by meaning alone, and by both as `curate search` does. The captions are
+eight made sources (about 4 100 captions); right is a clip's caption that says all that the query says. `--tune`: other
+sources and queries, over values of `LEAST_COVERAGE`. `--speed`: seconds and memory of one search in 100 000 captions.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from paraphrases import FRAMES, WOMEN, phrases
+from rich.console import Console
+from rich.table import Table
+from scenario import CAST, scenario
+
+from curate.dataset import Dataset
+from curate.plugins import recipe_text
+from pipelines.search import moments
+from pipelines.search.moments import opened
+from schemas import caption_vectors, captions, sources
+from stages.caption.meaning import MINILM, embed
+
+TUNED, JUDGED = range(200, 208), range(300, 308)
+QUERIES = 200
+KINDS = ("own words", "half in other words", "all in other words")
+CACHE = Path(tempfile.gettempdir()) / "longtake-search-vectors"
+
+
+def made(folder: str, seeds: range, random_vectors: bool = False) -> Dataset:
+    """A dataset of made sources; their vectors are kept in a temporary folder for the next time."""
+    place = Dataset(folder)
+    place.write("recipe.yaml", recipe_text("long_take").encode())
+    for seed in seeds:
+        rows = scenario(seed, f"source-{seed}").captions
+        table = pa.Table.from_pylist(rows, captions.TABLE.schema)
+        place.write_part(captions.TABLE, f"{seed}", table, {})
+        if random_vectors:
+            found = np.random.default_rng(seed).normal(size=(len(rows), 384)).astype(np.float32)
+            found /= np.linalg.norm(found, axis=1, keepdims=True)
+        else:
+            found = _embedded(seed, [row["text"] for row in rows])
+        mine = {"source_id": table["source_id"], "node_id": table["node_id"], "model": [MINILM.name] * len(rows)}
+        mine |= {"vector": list(found), "facts_vector": pa.nulls(len(rows), caption_vectors.VECTOR)}
+        place.write_part(caption_vectors.TABLE, f"{seed}", pa.table(mine, schema=caption_vectors.TABLE.schema), {})
+        film = dict.fromkeys(sources.SOURCES.schema.names) | {"source_id": f"source-{seed}", "path": f"/{seed}.mp4"}
+        film |= {"paths": [], "user": "{}"}
+        place.write_part(sources.SOURCES, f"{seed}", pa.Table.from_pylist([film], sources.SOURCES.schema), {})
+    return place
+
+
+def _embedded(seed: int, texts: list[str]) -> np.ndarray:
+    CACHE.mkdir(exist_ok=True)
+    file = CACHE / f"{seed}.npz"
+    if not file.exists():
+        np.savez(file, texts=np.array(texts), vectors=embed(texts)[1])
+    with np.load(file, allow_pickle=False) as stored:
+        assert stored["texts"].tolist() == texts, f"{file} is of other captions: remove it"
+        return stored["vectors"]
+
+
+def queries(place: Dataset, seed: int) -> Iterator[tuple[str, str, set[str]]]:
+    """(kind, query, node_ids that are right), three for each of `QUERIES` clips."""
+    rows = place.scan(captions.TABLE).to_table(columns=["node_id", "level", "text"]).to_pylist()
+    clips = [row for row in rows if row["level"] == "clip"]
+    other = phrases()
+    firsts = {row["node_id"]: row["text"].split(". ")[0].rstrip(".") for row in clips}
+    told = {name: _told(first, other) for name, first in firsts.items()}
+    rng = random.Random(seed)
+    for name in rng.sample(sorted(firsts), QUERIES):
+        parts = sorted(told[name])
+        for kind, share in zip(KINDS, (0.0, 0.5, 1.0), strict=True):
+            swapped = set(rng.sample(parts, round(share * len(parts))))
+            query, right = firsts[name], told[name] - set(FRAMES)
+            for part in swapped:
+                query = re.sub(rf"\b{re.escape(part)}\b", _other(part, other), query)
+            named = next(part for part in parts if part in CAST)
+            alike = {named} if named not in swapped else {who for who in CAST if (who in WOMEN) == (named in WOMEN)}
+            rest = right - {named}
+            yield kind, query, {node for node, has in told.items() if rest <= has and alike & has}
+
+
+def _told(sentence: str, other: dict[str, str]) -> set[str]:
+    """The phrases of a sentence, each in none longer."""
+    found = {part for part in (*other, *CAST) if re.search(rf"\b{re.escape(part)}\b", sentence)}
+    return {part for part in found if not any(part != longer and part in longer for longer in found)}
+
+
+def _other(part: str, other: dict[str, str]) -> str:
+    return other[part] if part in other else "a woman" if part in WOMEN else "a man"
+
+
+def main() -> None:
+    if "--one" in sys.argv:
+        one(sys.argv[-1])
+        return
+    if "--speed" in sys.argv:
+        speed()
+        return
+    tuning = "--tune" in sys.argv
+    with tempfile.TemporaryDirectory() as folder:
+        place = made(folder, TUNED if tuning else JUDGED)
+        asked = list(queries(place, 1 if tuning else 2))
+        ways = {"words": (False, True, 0.0), "meaning": (True, False, 0.0)}
+        for least in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9) if tuning else (moments.LEAST_COVERAGE,):
+            ways[f"both, coverage from {least}"] = (True, True, least)
+        shown = Table("queries", "ranked by", "recall@1", "@5", "@10", title=f"{QUERIES} clips")
+        with opened(place) as index:
+            for kind in KINDS:
+                for way, (meaning, words, least) in ways.items():
+                    moments.LEAST_COVERAGE = least
+                    places = []
+                    for _, query, right in (one for one in asked if one[0] == kind):
+                        found = index.find(query, 10, meaning, words).moments
+                        places.append(next((n for n, m in enumerate(found) if m["node_id"] in right), 99))
+                    shown.add_row(kind, way, *(f"{np.mean(np.array(places) < k):.3f}" for k in (1, 5, 10)))
+        Console(width=110).print(shown)
+        for kind, query, right in asked[:6]:
+            print(f"{kind}: {query!r} ({len(right)} are right)")
+
+
+def speed() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        made(folder, range(1000, 1194), random_vectors=True)
+        subprocess.run([sys.executable, __file__, "--one", folder], check=True)
+
+
+def one(folder: str) -> None:
+    before = time.perf_counter(), time.process_time()
+    with opened(Dataset(folder)) as index:
+        ready = time.perf_counter()
+        index.find("a woman mends a green net on the pier", 10)
+        took = time.perf_counter()
+        index.find("a man saws an oak plank", 10)
+        again = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"{index.captions} captions: indexed in {ready - before[0]:.1f} s, found in {took - ready:.1f} s with the "
+        f"encoder's start, the next in {again - took:.1f} s; {time.process_time() - before[1]:.1f} s CPU; peak "
+        f"{peak:.2f} GiB"
+    )
+
+
+if __name__ == "__main__":
+    main()
