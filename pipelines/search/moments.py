@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow.dataset as ds
 
 from curate.books import read_recipe
@@ -48,7 +52,7 @@ class Found:
     """What was found and how."""
 
     moments: list[Row]
-    """Best first: a caption's own columns, `score`, `words`, `coverage`, `cosine`, where to `watch` it, and `pieces`, its
+    """Best first: a caption's columns, `score`, `words`, `coverage`, `cosine`, where to `watch` it, and `pieces`, its
     text in parts, each with whether it matches."""
     by_words: str | None
     """Why there is no ranking by words; null: there is one."""
@@ -59,8 +63,15 @@ class Found:
 class Moments:
     """The captions of a dataset that may be used, ready to be asked."""
 
-    def __init__(self, dataset: Dataset, database: duckdb.DuckDBPyConnection, level: str | None, kept: bool) -> None:
-        self._dataset, self._database = dataset, database
+    def __init__(
+        self,
+        dataset: Dataset,
+        database: duckdb.DuckDBPyConnection,
+        encoder: ProcessPoolExecutor,
+        level: str | None,
+        kept: bool,
+    ) -> None:
+        self._dataset, self._database, self._encoder = dataset, database, encoder
         there = set(dataset.table_names())
         if captions.TABLE.name not in there:
             raise SearchError(f"{dataset.url} has no captions; run a recipe with the stage caption first")
@@ -75,50 +86,67 @@ class Moments:
         self.captions = self._count("told")
         if not self.captions:
             raise SearchError(self._why_none(checked, level, kept))
-        writer = recipe.writer(captions.TABLE.name)
-        self.words = Words(database, getattr(writer, "language", "en"))
         writer = recipe.writer(caption_vectors.TABLE.name)
         self._meaning = writer if isinstance(writer, Meaning) else Meaning()
+        self._embedded = caption_vectors.TABLE.name in there
+        if self._embedded:
+            self._embed([])  # loads while the words are indexed
+        writer = recipe.writer(captions.TABLE.name)
+        self.words = Words(database, getattr(writer, "language", "en"))
         self.model: str | None = None
         """Who embedded the captions, and embeds the query."""
         self.vectors = 0
         """Captions with a vector of that model."""
 
-    def find(self, text: str, limit: int, meaning: bool = True, words: bool = True) -> Found:
+    def find(self, text: str, limit: int) -> Found:
         """The moments that a text tells, best first.
-
-        Args:
-            meaning, words: whether to rank by it where that is possible.
 
         Raises:
             QueryError: the text has no words, or only such as are in every caption.
+        """
+        stems, no_words, no_meaning = self.hear(text)
+        if no_words and no_meaning:
+            raise QueryError(f"the query {text!r} has only stop words; say what is seen or heard in the moment")
+        moments = once(self.ranked(max(DEPTH, 20 * limit), not no_words, not no_meaning), limit)
+        self._tell(moments, self.words.forms(stems))
+        return Found(moments, no_words, no_meaning)
+
+    def hear(self, text: str) -> tuple[list[str], str | None, str | None]:
+        """Compare the captions with a text, for `ranked`.
+
+        Returns:
+            The text's stems, and why its words and its meaning cannot be compared.
+
+        Raises:
+            QueryError: it has no words.
         """
         text = text.encode(errors="replace").decode()  # an argument's bytes need not be UTF-8
         heard, stems = self.words.split(text)
         if not heard:
             raise QueryError("the query has no words; say what is seen or heard in the moment")
-        no_words = None if stems and words else "the query has only stop words" if words else "not asked for"
-        no_meaning = self._compare(text) if meaning else "not asked for"
-        if no_words and no_meaning:
-            raise QueryError(f"the query {text!r} has only stop words; say what is seen or heard in the moment")
-        self.words.rank(stems if no_words is None else [])
-        least = LEAST_COVERAGE if no_meaning is None else 0.0
-        depth = max(DEPTH, 20 * limit)
-        ranked = self._rows(_FUSED, {"least": least, "both": not no_words and not no_meaning, "depth": depth})
-        moments = once(ranked, limit)
-        self._tell(moments, self.words.forms(stems))
-        return Found(moments, no_words, no_meaning)
+        self.words.rank(stems)
+        return stems, None if stems else "the query has only stop words", self._compare(text)
+
+    def ranked(self, depth: int, words: bool, meaning: bool, least: float = LEAST_COVERAGE) -> list[Row]:
+        """The first captions, by the words of what was heard, by its meaning, or by both.
+
+        Args:
+            least: coverage that a caption ranked by words needs beside a ranking by meaning.
+        """
+        given = {"words": words, "meaning": meaning, "both": words and meaning, "depth": depth}
+        return self._rows(_FUSED, given | {"least": least if words and meaning else 0.0})
 
     def _compare(self, text: str) -> str | None:
         """Make the table `near`: doc, cosine. Returns why that cannot be."""
         self._database.execute("create or replace temp table near (doc bigint, cosine float)")
-        if caption_vectors.TABLE.name not in self._dataset.table_names():
+        if not self._embedded:
             return "the captions have no vectors; the stage meaning makes them"
         try:
-            stage = self._meaning
-            model, (query,) = embed([text], stage.weights, stage.weights_sha256)
+            model, (query,) = self._embed([text]).result()
         except WeightsError as error:
             return str(error)
+        except BrokenProcessPool:
+            return "the encoder's process died, perhaps for want of memory"
         scanner = self._dataset.scan(caption_vectors.TABLE).scanner(
             columns=["source_id", "node_id", "vector"],
             filter=ds.field("model") == model,
@@ -132,11 +160,16 @@ class Moments:
         self.model, self.vectors = model, self._count("near")
         return None if self.vectors else f"no caption has a vector of {model}, which the recipe embeds with"
 
+    def _embed(self, texts: list[str]) -> Future[tuple[str, np.ndarray]]:
+        return self._encoder.submit(embed, texts, self._meaning.weights, self._meaning.weights_sha256)
+
     def _tell(self, moments: Sequence[Row], forms: Sequence[str]) -> None:
         """Add the columns that people and players need."""
+        given = {"docs": [moment["doc"] for moment in moments], "forms": forms, "word": f"{WORD}|(?s:.)"}
+        rows = {row["doc"]: row for row in self._rows(_MOMENT, given)}
         for moment in moments:
-            (row,) = self._rows(_MOMENT, {"doc": moment.pop("doc"), "forms": forms, "word": f"{WORD}|(?s:.)"})
-            moment |= row
+            moment |= rows[moment.pop("doc")]
+            del moment["doc"]
             moment["source"] = decoded(moment["source"]) if moment["source"] else None
             file, offset_s = moment.pop("file"), moment.pop("offset_s")
             own = file is not None and offset_s is not None
@@ -166,11 +199,15 @@ def opened(dataset: Dataset, level: str | None = None, kept: bool = False) -> It
     Raises:
         SearchError: there are none.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="longtake-search-") as folder,
-        duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": folder}) as database,
-    ):
-        yield Moments(dataset, database, level, kept)
+    encoder = ProcessPoolExecutor(1, get_context("spawn"))  # torch alone takes as much memory as all else
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="longtake-search-") as folder,
+            duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": folder}) as database,
+        ):
+            yield Moments(dataset, database, encoder, level, kept)
+    finally:
+        encoder.shutdown(wait=False, cancel_futures=True)
 
 
 def once(ranked: Sequence[Row], limit: int) -> list[Row]:
@@ -180,7 +217,7 @@ def once(ranked: Sequence[Row], limit: int) -> list[Row]:
     for hit in ranked:
         if len(taken) == limit:
             break
-        if any(_inside(hit, one) or _inside(one, hit) for one in taken):
+        if any(hit["node_id"] == one["node_id"] or _inside(hit, one) or _inside(one, hit) for one in taken):
             continue
         finer = [one for one in ranked if _inside(one, hit) and _as_well(one, hit)]
         finest = min(finer, key=lambda one: LEVELS.index(one["level"]), default=hit)
@@ -220,21 +257,22 @@ where len(v.vector) = $size and isfinite(list_inner_product(v.vector, $query::fl
 """
 _FUSED = f"""
 with worded as (
-    select doc, rank() over (order by words desc) as place, words from hits where coverage >= $least
-), meant as (select doc, rank() over (order by cosine desc) as place from near), fused as (
-    select doc, case when $both or w.doc is null
-        then (coalesce(1 / ({RRF} + w.place), 0) + coalesce(1 / ({RRF} + m.place), 0)) * ({RRF} + 1) / (1 + $both::int)
-        else w.words end as score
+    select doc, rank() over (order by words desc) as place, words from hits where $words and coverage >= $least
+), meant as (select doc, rank() over (order by cosine desc) as place, cosine from near where $meaning), fused as (
+    select doc, case when $both
+        then (coalesce(1 / ({RRF} + w.place), 0) + coalesce(1 / ({RRF} + m.place), 0)) * ({RRF} + 1) / 2
+        else coalesce(w.words, m.cosine) end as score
     from worded w full join meant m using (doc)
 )
-select f.doc, f.score, t.source_id, t.level, t.start_s, t.end_s, h.words, h.coverage, n.cosine
+select f.doc, f.score, t.node_id, t.source_id, t.level, t.start_s, t.end_s, h.words, h.coverage, n.cosine
 from fused f join told t using (doc) left join hits h using (doc) left join near n using (doc)
 order by f.score desc, list_position({list(LEVELS)}, t.level), f.doc limit $depth
 """  # noqa: S608 - numbers and names out of this module
 _MOMENT = f"""
-select t.node_id, t.clip_id, t.text, s.path as source, m.path as file, k.start_s as offset_s, list_transform(
+select t.doc, t.clip_id, t.text, s.path as source, m.path as file, k.start_s as offset_s, list_transform(
     regexp_extract_all(t.text, $word), lambda p: {{'text': p, 'matches': list_contains($forms, {PLAIN.format("p")})}}
 ) as pieces
 from told t left join sources s using (source_id) left join media m on m.clip_id = t.clip_id
-left join clips k on k.clip_id = t.clip_id where t.doc = $doc
+left join clips k on k.clip_id = t.clip_id
+where t.doc in (select unnest($docs))
 """  # noqa: S608 - of this module

@@ -65,7 +65,7 @@ OTHERS = {
     "concert": (
         "a little philharmonic venue",
         "gets in pitch|performs on|leads|practises with|captures the sound of|makes louder|transports|puts fresh wires on",
-        "a large bass fiddle|the big keyboard instrument|four violinists and cellists|percussion|a woodwind with a reed|the pipes of the chapel|a metal six-stringed instrument|a trumpet call",
+        "a large low fiddle|the big keyboard instrument|four violinists and cellists|percussion|a woodwind with a reed|the pipes of the chapel|a metal six-stringed instrument|a trumpet call",
         "in the bright beams|at the back of the red drapes|by the sound engineer's board|next to the maestro's stand|in the seats closest to the stage",
     ),
     "hospital": (

@@ -8,6 +8,7 @@ sources and queries, over values of `LEAST_COVERAGE`. `--speed`: seconds and mem
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import resource
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +29,7 @@ from scenario import CAST, scenario
 
 from curate.dataset import Dataset
 from curate.plugins import recipe_text
-from pipelines.search import moments
-from pipelines.search.moments import opened
+from pipelines.search.moments import DEPTH, LEAST_COVERAGE, once, opened
 from schemas import caption_vectors, captions, sources
 from stages.caption.meaning import MINILM, embed
 
@@ -98,13 +99,10 @@ def _told(sentence: str, other: dict[str, str]) -> set[str]:
 
 
 def _other(part: str, other: dict[str, str]) -> str:
-    return other[part] if part in other else "a woman" if part in WOMEN else "a man"
+    return other.get(part, "a woman" if part in WOMEN else "a man")
 
 
 def main() -> None:
-    if "--one" in sys.argv:
-        one(sys.argv[-1])
-        return
     if "--speed" in sys.argv:
         speed()
         return
@@ -112,19 +110,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = made(folder, TUNED if tuning else JUDGED)
         asked = list(queries(place, 1 if tuning else 2))
-        ways = {"words": (False, True, 0.0), "meaning": (True, False, 0.0)}
-        for least in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9) if tuning else (moments.LEAST_COVERAGE,):
+        ways = {"words": (True, False, 0.0), "meaning": (False, True, 0.0)}
+        for least in (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9) if tuning else (0.0, LEAST_COVERAGE):
             ways[f"both, coverage from {least}"] = (True, True, least)
-        shown = Table("queries", "ranked by", "recall@1", "@5", "@10", title=f"{QUERIES} clips")
+        places = defaultdict(list)
         with opened(place) as index:
-            for kind in KINDS:
-                for way, (meaning, words, least) in ways.items():
-                    moments.LEAST_COVERAGE = least
-                    places = []
-                    for _, query, right in (one for one in asked if one[0] == kind):
-                        found = index.find(query, 10, meaning, words).moments
-                        places.append(next((n for n, m in enumerate(found) if m["node_id"] in right), 99))
-                    shown.add_row(kind, way, *(f"{np.mean(np.array(places) < k):.3f}" for k in (1, 5, 10)))
+            for kind, query, right in asked:
+                index.hear(query)
+                for way, (words, meaning, least) in ways.items():
+                    found = [hit["node_id"] for hit in once(index.ranked(DEPTH, words, meaning, least), 10)]
+                    places[kind, way].append(next((n for n, node in enumerate(found) if node in right), 99))
+        shown = Table("queries", "ranked by", "recall@1", "@5", "@10", title=f"{QUERIES} clips of {index.captions}")
+        for (kind, way), of in sorted(places.items(), key=lambda item: KINDS.index(item[0][0])):
+            shown.add_row(kind, way, *(f"{np.mean(np.array(of) < k):.3f}" for k in (1, 5, 10)))
         Console(width=110).print(shown)
         for kind, query, right in asked[:6]:
             print(f"{kind}: {query!r} ({len(right)} are right)")
@@ -133,23 +131,13 @@ def main() -> None:
 def speed() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made(folder, range(1000, 1194), random_vectors=True)
-        subprocess.run([sys.executable, __file__, "--one", folder], check=True)
-
-
-def one(folder: str) -> None:
-    before = time.perf_counter(), time.process_time()
-    with opened(Dataset(folder)) as index:
-        ready = time.perf_counter()
-        index.find("a woman mends a green net on the pier", 10)
-        took = time.perf_counter()
-        index.find("a man saws an oak plank", 10)
-        again = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"{index.captions} captions: indexed in {ready - before[0]:.1f} s, found in {took - ready:.1f} s with the "
-        f"encoder's start, the next in {again - took:.1f} s; {time.process_time() - before[1]:.1f} s CPU; peak "
-        f"{peak:.2f} GiB"
-    )
+        before = time.perf_counter()
+        line = [sys.executable, "-m", "curate.cli", "search", folder, "a man saws an oak plank", "--json"]
+        told = json.loads(subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout)
+        took = time.perf_counter() - before
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu, most = used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+    print(f"{told['captions']} captions: {took:.1f} s, CPU {cpu:.1f} s, at most {most:.2f} GiB in a process")
 
 
 if __name__ == "__main__":
