@@ -32,9 +32,10 @@ BATCH = 4096
 """Vectors that are read at once."""
 RRF = 60
 """Constant of reciprocal rank fusion (Cormack et al., SIGIR 2009, who found it to matter little)."""
-LEAST_COVERAGE = 0.5
-"""Share of the query's information that a caption's words must have to be ranked by them beside its meaning: one that
-shares but a common word with a paraphrase would push what is meant down (`tests/benchmarks/search.py --tune`)."""
+LEAST_COVERAGE, OF_THE_BEST = 0.2, 0.9
+"""Share of the query's information, and of what the caption with the most of it has, that a caption's words must have
+to be ranked by them beside its meaning: one that shares but a common word with a paraphrase would push what is meant
+down (`tests/benchmarks/search.py --tune`)."""
 DEPTH = 1000
 """Captions of the ranking that are looked through for moments, at the least."""
 
@@ -127,14 +128,18 @@ class Moments:
         self.words.rank(stems)
         return stems, None if stems else "the query has only stop words", self._compare(text)
 
-    def ranked(self, depth: int, words: bool, meaning: bool, least: float = LEAST_COVERAGE) -> list[Row]:
+    def ranked(
+        self, depth: int, words: bool, meaning: bool, least: float = LEAST_COVERAGE, of_the_best: float = OF_THE_BEST
+    ) -> list[Row]:
         """The first captions, by the words of what was heard, by its meaning, or by both.
 
         Args:
-            least: coverage that a caption ranked by words needs beside a ranking by meaning.
+            least, of_the_best: as `LEAST_COVERAGE` and `OF_THE_BEST`, for both.
         """
-        given = {"words": words, "meaning": meaning, "both": words and meaning, "depth": depth}
-        return self._rows(_FUSED, given | {"least": least if words and meaning else 0.0})
+        both = words and meaning
+        given = {"words": words, "meaning": meaning, "both": both, "depth": depth}
+        limits = {"least": least if both else 0.0, "of_the_best": of_the_best if both else 0.0}
+        return self._rows(_FUSED, given | limits)
 
     def _compare(self, text: str) -> str | None:
         """Make the table `near`: doc, cosine. Returns why that cannot be."""
@@ -257,7 +262,8 @@ where len(v.vector) = $size and isfinite(list_inner_product(v.vector, $query::fl
 """
 _FUSED = f"""
 with worded as (
-    select doc, rank() over (order by words desc) as place, words from hits where $words and coverage >= $least
+    select doc, rank() over (order by words desc) as place, words from hits
+    where $words and coverage >= greatest($least, $of_the_best * (select max(coverage) from hits))
 ), meant as (select doc, rank() over (order by cosine desc) as place, cosine from near where $meaning), fused as (
     select doc, case when $both
         then (coalesce(1 / ({RRF} + w.place), 0) + coalesce(1 / ({RRF} + m.place), 0)) * ({RRF} + 1) / 2

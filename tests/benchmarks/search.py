@@ -3,7 +3,8 @@
 Recall@1, 5 and 10 of queries in a clip's own words, with half of its phrases in other words (`paraphrases`), and with
 all of them, names left out; by words alone, by meaning alone, and by both as `curate search` does. The captions are
 eight made sources (about 4 100 captions); right is a clip's caption that says all that the query says. `--tune`: other
-sources and queries, over values of `LEAST_COVERAGE`. `--speed`: seconds and memory of one search in 100 000 captions.
+sources and queries, of the same phrases, over values of what `moments` drops. `--speed`: seconds and memory of one
+search in 100 000 captions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from scenario import CAST, scenario
 
 from curate.dataset import Dataset
 from curate.plugins import recipe_text
-from pipelines.search.moments import DEPTH, LEAST_COVERAGE, once, opened
+from pipelines.search.moments import DEPTH, LEAST_COVERAGE, OF_THE_BEST, once, opened
 from schemas import caption_vectors, captions, sources
 from stages.caption.meaning import MINILM, embed
 
@@ -110,15 +111,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = made(folder, TUNED if tuning else JUDGED)
         asked = list(queries(place, 1 if tuning else 2))
-        ways = {"words": (True, False, 0.0), "meaning": (False, True, 0.0)}
-        for least in (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9) if tuning else (0.0, LEAST_COVERAGE):
-            ways[f"both, coverage from {least}"] = (True, True, least)
+        ways = {"words": (True, False), "meaning": (False, True), "both, all hits": (True, True, 0.0, 0.0)}
+        limits = [(0.2, share) for share in (0.0, 0.5, 0.7, 0.8, 0.9)] + [(0.1, 0.8), (0.3, 0.8)]
+        for least, share in limits if tuning else [(LEAST_COVERAGE, OF_THE_BEST)]:
+            ways[f"both, coverage from {least} and {share} of the best"] = (True, True, least, share)
         places = defaultdict(list)
         with opened(place) as index:
             for kind, query, right in asked:
                 index.hear(query)
-                for way, (words, meaning, least) in ways.items():
-                    found = [hit["node_id"] for hit in once(index.ranked(DEPTH, words, meaning, least), 10)]
+                for way, how in ways.items():
+                    found = [hit["node_id"] for hit in once(index.ranked(DEPTH, *how), 10)]
                     places[kind, way].append(next((n for n, node in enumerate(found) if node in right), 99))
         shown = Table("queries", "ranked by", "recall@1", "@5", "@10", title=f"{QUERIES} clips of {index.captions}")
         for (kind, way), of in sorted(places.items(), key=lambda item: KINDS.index(item[0][0])):
