@@ -99,7 +99,7 @@ def bags(index, made):
     checked = made[0].scan(caption_checks.TABLE).to_table().to_pylist()
     usable = {r["node_id"] for r in checked if r["passed"] and not r["text_from"]}
     found = {}
-    for mine in made[1]:
+    for mine in made[1][::2]:
         if mine["node_id"] in usable:
             forms = {word: index.words.split(word)[1] for word in index.words.split(mine["text"])[0]}
             found[mine["node_id"]] = (mine, {stems[0]: word for word, stems in forms.items() if stems})
@@ -110,7 +110,7 @@ def related(one, other):
     return one["start_s"] <= other["start_s"] + 1e-6 and other["end_s"] <= one["end_s"] + 1e-6
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=10)
 @given(number=st.integers(0, 10**6), many=st.integers(1, 4))
 def test_a_captions_rarest_words_always_find_its_moment(index, bags, number, many):
     name = sorted(bags)[number % len(bags)]
@@ -127,7 +127,7 @@ def test_a_captions_rarest_words_always_find_its_moment(index, bags, number, man
 
 
 def test_a_whole_caption_finds_itself_by_words_by_meaning_and_by_both(index, bags):
-    clips_told = [(name, r) for name, (r, _) in sorted(bags.items()) if r["level"] == "clip"][::4]
+    clips_told = [(name, r) for name, (r, _) in sorted(bags.items()) if r["level"] == "clip"]
     for words, meaning in ((True, False), (False, True), (True, True)):
         right = 0
         for name, mine in clips_told:
