@@ -16,19 +16,19 @@ LAYERS = (
 def captions_chosen(checked: bool) -> str:
     """SQL of the captions that may be used, out of the tables `captions` and, where `checked`, `caption_checks`.
 
-    A row has source_id, node_id, parent_id, clip_id, level, start_s, end_s and facts of a node, and `LAYERS` of the
-    caption that belongs to it.
+    A row has source_id, node_id, parent_id, clip_id, level, start_s, end_s and facts of a node, `LAYERS` of the
+    caption that belongs to it, and `text_from`, the node that this was written for.
     """
     span = "n.source_id, n.node_id, n.parent_id, n.clip_id, n.level, n.start_s, n.end_s, n.facts"
     if not checked:
         layers = ", ".join(f"n.{layer}" for layer in LAYERS)
         return f"""
-        select {span}, {layers} from captions n
+        select {span}, n.node_id as text_from, {layers} from captions n
         where trim(coalesce(n.text, '')) <> '' and len(n.flags) = 0
         """  # noqa: S608 - names of columns out of this module
     layers = ", ".join(f"w.{layer}" for layer in LAYERS)
     return f"""
-    select {span}, {layers} from captions n
+    select {span}, w.node_id as text_from, {layers} from captions n
     join caption_checks k on k.source_id = n.source_id and k.node_id = n.node_id
     join captions w on w.source_id = n.source_id and w.node_id = coalesce(k.text_from, n.node_id)
     where k.passed and trim(coalesce(w.text, '')) <> ''
