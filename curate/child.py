@@ -34,7 +34,7 @@ BEAT_S = 0.5
 
 
 def _probe(header: dict[str, Any], tables: Tables, progress: Progress) -> Answer:
-    return {"probe": probe(header["path"])}, {}
+    return {"probe": probe(header["path"], header.get("sound_only", False))}, {}
 
 
 def _analyze(header: dict[str, Any], tables: Tables, progress: Progress) -> Answer:

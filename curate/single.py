@@ -33,20 +33,23 @@ class Single:
     Args:
         given: path or URL of one file.
         progress: told how far a stage is in the video and how long the video is, seconds.
+        sound_only: whether a file without pictures will do.
 
     Raises:
         InputError: it names no file, or several.
         VideoError: it is no video that can be read.
     """
 
-    def __init__(self, given: str, progress: Callable[[float, float], None] = lambda at, of: None) -> None:
+    def __init__(
+        self, given: str, progress: Callable[[float, float], None] = lambda at, of: None, sound_only: bool = False
+    ) -> None:
         found = list(listing([given]).files.values())
         if len(found) != 1:
             raise InputError(f"{given}: names {len(found)} videos; give one file, or use curate run for many")
         if found[0].failure:
             raise InputError(f"{given}: {found[0].failure}")
         self.path = found[0].path
-        self._progress = progress
+        self._progress, self._sound_only = progress, sound_only
         limits = Limits()
         self._sandbox = Sandbox(limits.memory_gib, limits.stall_s)
         self._open = ExitStack()
@@ -58,7 +61,8 @@ class Single:
     def __enter__(self) -> Single:
         try:
             self.source["path"] = self._open.enter_context(fetched(self.path))
-            self.source |= self._call("probe", {"path": self.source["path"]}, {})[0]["probe"]
+            header = {"path": self.source["path"], "sound_only": self._sound_only}
+            self.source |= self._call("probe", header, {})[0]["probe"]
         except BaseException:
             self._open.close()
             raise
@@ -70,17 +74,19 @@ class Single:
         self._open.close()
 
     def run(self, probes: Sequence[FrameProbe], stages: Sequence[RowStage]) -> Tables:
-        """One decode for all probes, then the stages in order: their tables by name.
+        """One decode for all probes, if there are any, then the stages in order: their tables by name.
 
         Raises:
             VideoError: a probe or a stage failed on the video.
         """
-        parameters = {probe.name: probe.model_dump(mode="json") for probe in probes}
-        header: Row = {"source": self.source, "probes": parameters, "interval": Interval().dump()}
-        answer, tables = self._call("analyze", header, {})
-        for name, failure in answer["failures"].items():
-            raise VideoError(f"{self.path}: {name}: {failure['message']}")
-        self.decode = answer["decode"]
+        tables: Tables = {}
+        if probes:
+            parameters = {probe.name: probe.model_dump(mode="json") for probe in probes}
+            header: Row = {"source": self.source, "probes": parameters, "interval": Interval().dump()}
+            answer, tables = self._call("analyze", header, {})
+            for name, failure in answer["failures"].items():
+                raise VideoError(f"{self.path}: {name}: {failure['message']}")
+            self.decode = answer["decode"]
         tables["sources"] = to_arrow(sources.SOURCES, [self.source])
         for stage in stages:
             header = {"stage": stage.name, "parameters": stage.model_dump(mode="json"), "dataset": self._scratch}

@@ -2,8 +2,8 @@
 
 Told from stills: views are chosen that differ from each other; in them the edges of scenery point anywhere, those of a
 logo always the same way. So a half-transparent logo is found as well. Words that lie faintly over the picture are read
-in what the stills have in common (`faint`). Where all stills show one view, only text in the outer zone can be told
-from scenery; else the answer is null, never 0.
+in what the stills have in common (`faint`), its thin strokes alone only where nothing else is found. Where all stills
+show one view, only text in the outer zone can be told from scenery; else the answer is null, never 0.
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ ways (0.3 and more), a curtain's fold or a door frame has one."""
 LETTERS = 3
 """Letters and digits that a word has at least to be a mark: fewer are read into scenery."""
 
+SAME_LINE = 0.7
+"""Share of the sure readings at a place that are of one line where the text does not change. One subtitle of a long
+clip has half of them at most."""
+LONGER = 2.0
+"""Times as long a line as what was read in the mean of the stills, from which on that is a part of it."""
+
 Box = tuple[float, float, float, float]
 
 
@@ -56,10 +62,10 @@ class Mark:
 
 
 class Overlay(RowStage):
-    """Finds logos and watermarks. About 40 ms a view and half a second of reading, about a second a clip."""
+    """Finds logos and watermarks. One or two seconds a clip, and 1.7 s more of reading where nothing is found."""
 
     name: ClassVar[str] = "overlay"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     writes: ClassVar[Table] = overlay.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clips": looks.CLIP,
@@ -109,6 +115,9 @@ class Overlay(RowStage):
             searched = read.get(clip["clip_id"], [])
             marks += self._faint(stills, numbers, views)
             marks = [mark for mark in marks if not _changes(mark, searched)]
+            if not marks:
+                strokes = self._faint(stills, numbers, views, strokes=True)
+                marks = [mark for mark in strokes if not _changes(mark, searched)]
             marks += self._texts(searched, len(views) >= self.least_views)
             row["views"] = told_from
             yield row | _answer(marks, moving, self.least_views)
@@ -151,13 +160,17 @@ class Overlay(RowStage):
                     )
                     yield Mark(box, "still", certainty, mean[y0:y1, x0:x1])
 
-    def _faint(self, stills: Stills, numbers: Sequence[int], views: Sequence[int]) -> Iterator[Mark]:
+    def _faint(
+        self, stills: Stills, numbers: Sequence[int], views: Sequence[int], strokes: bool = False
+    ) -> Iterator[Mark]:
         """Words read in what the views have in common or, where there are too few, all stills of the one view."""
         moving = len(views) >= self.least_views
         chosen = views if moving else looks.spread(numbers, MOST_STILLS)
         if len(chosen) < 3:
             return
-        for box, letters, sure in faint.read(stills, chosen, moving, self.text_confidence):
+        least = self.text_confidence
+        lines = faint.read_strokes(stills, chosen, least) if strokes else faint.read(stills, chosen, moving, least)
+        for box, letters, sure in lines:
             if sum(c.isalnum() for c in letters) >= LETTERS and (moving or self._outside(box)):
                 yield Mark(box, "text", sure, np.empty((0, 0, 0), np.float32))
 
@@ -189,10 +202,17 @@ def _sure_lines(still: Row, sure: float) -> Iterator[tuple[Box, str, float]]:
 
 
 def _changes(mark: Mark, read: Sequence[Row]) -> bool:
-    """Whether it lies in text that changes: subtitles have outlines at much the same place whatever they say."""
-    read_here = (line for still in read for line in _sure_lines(still, 0.7))
-    letters = [letters for box, letters, _ in read_here if _within(mark.box, box) > 0.5]
-    return any(not alike(letters[0], others) for others in letters[1:])
+    """Whether it lies in text that changes: subtitles have outlines at much the same place whatever they say.
+
+    A mark over a picture that moves is misread now and then, so a few readings of another line are no change. What is
+    read of a subtitle in the mean of the stills is a part of a longer line; if that line stands, `_texts` finds it.
+    """
+    lines = [line for still in read for line in _sure_lines(still, 0.7) if _within(mark.box, line[0]) > 0.5]
+    if mark.kind == "text" and any(box[2] - box[0] > LONGER * (mark.box[2] - mark.box[0]) for box, _, _ in lines):
+        return True
+    letters = [letters for _, letters, _ in lines]
+    most_alike = max((sum(alike(one, other) for other in letters) for one in letters), default=0)
+    return most_alike < SAME_LINE * len(letters)
 
 
 def _smooth(values: np.ndarray, side: int) -> np.ndarray:

@@ -42,6 +42,14 @@ class Stills:
         mean = total / len(numbers)
         return mean.mean(-1), np.sqrt(np.maximum(squares / len(numbers) - mean**2, 0).mean(-1))
 
+    def extremes(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest grey level of each place over stills, each (rows, columns) float32."""
+        darkest = lightest = self._picture(numbers[0]).mean(-1, dtype=np.float32)
+        for number in numbers[1:]:
+            grey = self._picture(number).mean(-1, dtype=np.float32)
+            darkest, lightest = np.minimum(darkest, grey), np.maximum(lightest, grey)
+        return darkest, lightest
+
     def views(self, numbers: Sequence[int]) -> list[int]:
         """Stills that show different views, by their edges."""
         found: list[int] = []

@@ -19,8 +19,10 @@ JITTER_S = 0.02
 """Timestamps may miss the running sample count by this much (containers round them); beyond it is a real gap."""
 
 
-def samples(path: str, timing: Timing, start_s: float, end_s: float, rate: int, layout: str) -> Iterator[np.ndarray]:
-    """Yield float32 blocks (channels, n) that together cover exactly [start_s, end_s) of the first audio stream.
+def samples(
+    path: str, timing: Timing, start_s: float, end_s: float, rate: int, layout: str, track: int = 0
+) -> Iterator[np.ndarray]:
+    """Yield float32 blocks (channels, n) that together cover exactly [start_s, end_s) of an audio stream.
 
     Packets that cannot be decoded leave silence. Yields nothing where the source has no sound in the span.
     """
@@ -28,7 +30,7 @@ def samples(path: str, timing: Timing, start_s: float, end_s: float, rate: int, 
     done = 0
     zero_s = timing.start_pts * timing.base + start_s
     with open_media(path) as container:
-        stream = container.streams.audio[0]
+        stream = container.streams.audio[track]
         if zero_s > LEAD_S:
             target = max(0, int((zero_s - LEAD_S) / (stream.time_base or Fraction(1, 1000))))
             with suppress(av.error.FFmpegError):  # some demuxers refuse a time before the first sound: read from there

@@ -5,6 +5,7 @@ The first thing that happens to a source. The packet times found here decide whe
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -21,21 +22,50 @@ LOOKBACK_S = 1.0
 probe's grid, so that whoever starts decoding one split early has seen the last sample that a probe may look back on."""
 
 
-def probe(path: str) -> dict[str, Any]:
+def probe(path: str, sound_only: bool = False) -> dict[str, Any]:
     """Columns of `schemas.sources.SOURCES` that describe the file's own content.
 
     Reads every packet once, so that durations, frame rates and timestamps are what the file really has and not what
     its header claims.
 
+    Args:
+        sound_only: whether a file with sound and without pictures will do.
+
     Raises:
         MediaError: the file has no video that could be read.
     """
     with open_media(path) as container:
+        if sound_only and container.streams.audio and not _has_film(container):
+            return _heard(container) | _audio(container)
         stream = film_stream(container)
         pts, durations, key_pts, complete = _packets(container, stream)
         if not len(pts):
             raise MediaError("the video stream has no packets; the file is truncated or still being written")
         return _describe(container, stream, pts, durations, key_pts, complete, _rotation(path)) | _audio(container)
+
+
+def _has_film(container: av.container.InputContainer) -> bool:
+    try:
+        film_stream(container)
+    except MediaError:
+        return False
+    return True
+
+
+def _heard(container: av.container.InputContainer) -> dict[str, Any]:
+    """What the columns about time say of a file with sound only: on the clock of its first audio stream."""
+    stream = container.streams.audio[0]
+    base = stream.time_base or Fraction(1, 1000)
+    start, end = None, None
+    with suppress(av.error.FFmpegError):  # the readable part is used
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None:
+                start = packet.pts if start is None else min(start, packet.pts)
+                end = max(end or packet.pts, packet.pts + (packet.duration or 0))
+    if start is None or end is None:
+        raise MediaError("the audio stream has no packets; the file is truncated or still being written")
+    times = {"time_base_num": base.numerator, "time_base_den": base.denominator, "start_pts": start, "rotation": 0}
+    return times | {"container": container.format.name, "duration_s": float((end - start) * base), "seekable": False}
 
 
 def _packets(

@@ -1,7 +1,8 @@
 """The page where people look at a dataset: a folder that opens from disk, plays its clips, and lets rules be tried out.
 
-`data` gathers what the page shows, `details` what it loads when a clip is opened, `posters` the pictures. The page
-itself is `templates/page.html.j2` and `static/`; its charts are Vega-Lite's, copied out of the installed package.
+`data` gathers what the page shows, `details` what it loads when a clip is opened, `posters` the pictures, `people` who
+is in it. The page itself is `templates/page.html.j2` and `static/`; its charts are Vega-Lite's, copied out of the
+installed package.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import jinja2
 from curate.books import read_summary
 from curate.dataset import Dataset
 from curate.ledger import Step
-from curate.report import details, posters
+from curate.report import details, people, posters
 from curate.report.data import as_script, gather
 
 PAGE = "report/index.html"
@@ -31,6 +32,7 @@ def write(dataset: Dataset) -> str:
     steps = [Step(**step) for step in read_summary(dataset)["funnel"]]
     shown = gather(dataset)
     shown.data["clips"]["poster"] = posters.write(dataset, shown.clips)
+    shown.data["people"] = people.write(dataset)
     details.write(dataset, shown.clips)
     for name in STATIC:
         dataset.write(f"report/{name}", files("curate.report").joinpath("static", name).read_bytes())
@@ -38,7 +40,9 @@ def write(dataset: Dataset) -> str:
     dataset.write("report/data.js", as_script("REPORT", shown.data))
     dataset.write(FUNNEL, funnel_svg(steps).encode())
     page = _templates().get_template("page.html.j2")
-    dataset.write(PAGE, page.render(name=shown.data["name"], scripts=[n for n in STATIC if n.endswith(".js")]).encode())
+    scripts = [name for name in STATIC if name.endswith(".js")]
+    text = page.render(name=shown.data["name"], scripts=scripts, people=bool(shown.data["people"]))
+    dataset.write(PAGE, text.encode())
     return PAGE
 
 

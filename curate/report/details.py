@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from curate.dataset import Dataset
+from curate.report import people
 from curate.report.data import NO_SCORES
 from schemas import caption_checks, captions, sources
 
@@ -32,11 +33,12 @@ def write(dataset: Dataset, clips: pa.Table) -> None:
         numbers = pa.array(range(clips.num_rows), pa.int64())
         database.register("shown", clips.append_column("number", numbers))
         told = _captions(database, dataset)
+        there = people.spans(database, dataset)
         series = _series(database, dataset)
     chunks = range(0, clips.num_rows, CHUNK)
     for first in chunks:
         some = range(first, min(first + CHUNK, clips.num_rows))
-        chunk = [{"captions": told.get(n, []), "series": series.get(n, {})} for n in some]
+        chunk = [{"captions": told.get(n, []), "people": there.get(n, []), "series": series.get(n, {})} for n in some]
         text = json.dumps(json.dumps(chunk, separators=(",", ":"), allow_nan=False))
         dataset.write(
             f"{FOLDER}/{first // CHUNK:05d}.js", f"detailsOf({first // CHUNK}, JSON.parse({text}));\n".encode()

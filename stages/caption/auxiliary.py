@@ -12,7 +12,7 @@ from typing import Any
 
 Facts = Mapping[str, Any]
 
-PRIORITY = ("characters", "speech", "text", "camera", "movement", "light", "light_change", "colour", "hue", "begins")
+PRIORITY = tuple("characters speech voices text camera movement light light_change colour hue begins".split())
 """First what no picture shows, then what a small one does not, then what it does."""
 
 

@@ -251,7 +251,9 @@ def _dialogue(rows: list[Row], file: Path | None, paths: Mapping[str, str], data
             stop(f"{file}: none of its videos is a source of {dataset}; name it by the file or its id", WRONG_USE)
     else:
         for row in _rows(dataset, speech.TABLE):
-            lines[row["source_id"]].append(row)
+            if row["kind"] == "speech":
+                text = None if row["weak"] else row["text"]
+                lines[row["source_id"]].append(row | {"text": text})
     scores = []
     for source, heard in lines.items():
         mine = [row for row in rows if row["source_id"] == source and row["level"] == level]

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from curate.stage import Row
 from stages.caption.tree import Node
+from stages.caption.who import Who
 from stages.motion.pairs import Pairs
 
 Facts = dict[str, Any]
@@ -29,6 +30,8 @@ half of what `motion` takes for a pan or a zoom."""
 FOLLOWED = 0.35
 """Share of followed corners that must do as the camera is said to: where an arm fills the picture it is 0.3, on real
 pans and tilts 0.4 and more."""
+HEARD_S = 0.5
+"""How long somebody must speak within a span to be counted among its voices, seconds: two words."""
 FEW_SAMPLES = 3
 """Samples below which light and colour are not told."""
 
@@ -61,12 +64,14 @@ class Measured:
         self._segments = {row["clip_id"]: row["segments"] or [] for row in inputs["motion"].to_pylist()}
         self._still = {row["clip_id"]: row["still"] for row in inputs["clips"].to_pylist()}
         self._begins = {row["end_s"]: row["kind"] for row in inputs["boundaries"].to_pylist() if row["accepted"]}
-        self._speech = inputs["speech"].to_pylist() if "speech" in inputs else []
+        heard = inputs["speech"].to_pylist() if "speech" in inputs else []
+        self._speech = [line for line in heard if line["kind"] == "speech"]
+        self._who = Who(inputs)
         self._read = _sure_lines(inputs["ocr"]) if "ocr" in inputs else []
 
     @property
     def spoken(self) -> list[tuple[float, float]]:
-        """(start, end) of each spoken line."""
+        """(start, end) of each spoken line, whether or not it is known what is said."""
         return [(line["start_s"], line["end_s"]) for line in self._speech]
 
     def of(self, node: Node) -> Facts:
@@ -89,8 +94,14 @@ class Measured:
         facts["movement"] = self._movement(node)
         facts |= self._look(node)
         facts["text"] = _shown(self._read, node)
-        lines = [line for line in self._speech if line["start_s"] < node.end_s and line["end_s"] > node.start_s]
-        facts["speech"] = [{k: line[k] for k in ("start_s", "end_s", "speaker", "text")} for line in lines[:MOST_LINES]]
+        heard = [x for x in self._speech if min(x["end_s"], node.end_s) - max(x["start_s"], node.start_s) > 0]
+        facts["voices"] = len({x["voice"] for x in heard if x["voice"] is not None and _long(x, node)}) or None
+        lines = [line for line in heard if line["text"] and not line["weak"]]
+        facts["speech"] = [
+            {k: line[k] for k in ("start_s", "end_s", "text")} | {"speaker": self._who.says(line)}
+            for line in lines[:MOST_LINES]
+        ]
+        facts["characters"] = self._who.there(node)
         return {name: value for name, value in facts.items() if value not in (None, [])}
 
     def _plain(self, segment: Row) -> bool:
@@ -136,6 +147,11 @@ class Measured:
         facts["colour"] = _grade(colour, words.muted_below, words.colourful_above, ("muted", None, "colourful"))
         hue, votes = Counter(self._pictures["hue"][first:end].tolist()).most_common(1)[0]
         return facts | {"hue": hue if votes > len(luma) / 2 else None}
+
+
+def _long(line: Row, node: Node) -> bool:
+    """Whether enough of a line lies in the span for its voice to be said to be heard there."""
+    return min(line["end_s"], node.end_s) - max(line["start_s"], node.start_s) >= HEARD_S
 
 
 def _grade(value: float, low: float, high: float, words: tuple[str | None, str | None, str | None]) -> str | None:

@@ -42,7 +42,7 @@ LONGEST_QUOTE = 120
 
 def words(facts: Facts, level: str = "shot") -> str:
     """The facts of a span of one take as English sentences."""
-    return " ".join([_opening(level, facts), *_pictured(facts), *_written(facts), *_said(facts)])
+    return " ".join([_opening(level, facts), *_pictured(facts), *_written(facts), *_there(facts), *_said(facts)])
 
 
 def caption(node: Row, facts: Facts, parts: Sequence[Row]) -> Row:
@@ -64,6 +64,7 @@ def caption(node: Row, facts: Facts, parts: Sequence[Row]) -> Row:
         "short": _short(facts),
         "camera": _camera(facts) or None,
         "light": _looks(facts) or None,
+        "subjects": [person["name"] for person in facts.get("characters", []) if person["seen"]],
         "text_on_screen": [line["text"] for line in facts.get("text", [])],
         "sound": None if facts["sound"] else "none",
         "model": MODEL,
@@ -138,11 +139,27 @@ def _written(facts: Facts) -> list[str]:
     return [f"Text can be read in the picture: {', '.join(lines[:MOST_QUOTES])}{more}."]
 
 
+def _there(facts: Facts) -> list[str]:
+    """Who is seen, and who speaks but is not quoted."""
+    people = facts.get("characters", [])
+    quoted = {line["speaker"] for line in facts.get("speech", [])[:MOST_QUOTES]}
+    seen = [person["name"] for person in people if person["seen"]][:MOST_PARTS]
+    speaks = [person["name"] for person in people if person["speaks"] and person["name"] not in quoted][:MOST_PARTS]
+    if len(seen) == 1 and seen == speaks:
+        return [f"{seen[0]} can be seen and speaks."]
+    found = [f"{_joined(seen)} can be seen."] if seen else []
+    return [*found, *([f"{_joined(speaks)} {'speaks' if len(speaks) == 1 else 'speak'}."] if speaks else [])]
+
+
 def _said(facts: Facts) -> list[str]:
     found = []
     for line in facts.get("speech", [])[:MOST_QUOTES]:
         who = line["speaker"] or "A voice"
         found.append(f"{who} says: {_quoted(line['text'])}.")
+    voices = facts.get("voices")
+    named = sum(person["speaks"] for person in facts.get("characters", []))
+    if voices and voices > named and not found:  # what they say is not known, or not well enough to be told
+        found.append("One voice is heard." if voices == 1 else f"{voices} voices are heard.")
     return found
 
 

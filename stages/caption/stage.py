@@ -78,6 +78,9 @@ class Tree(RowStage):
         "hash_series": ("t_s", "thumbnail"),
         "ocr": ("t_s", "texts", "confidences"),
         "speech": (),
+        "faces": ("start_s", "end_s", "person_id", "name"),
+        "characters": ("people", "name"),
+        "dialogue": ("start_s", "end_s", "name", "confidence"),
     }
 
     clip: Span = Span(least_s=3, aim_s=6, most_s=10)

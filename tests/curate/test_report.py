@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
 from browser import chromium, errors, until
 from engine import curate, rows
@@ -12,9 +14,10 @@ from engine import curate, rows
 from curate import report
 from curate.books import read_summary
 from curate.dataset import Dataset, to_arrow
-from schemas import captions, ledger
+from schemas import captions, characters, faces, ledger
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'<!--"
+PICTURE = cv2.imencode(".jpg", np.zeros((112, 112, 3), np.uint8))[1].tobytes()
 FLAW = "loop: <b>the same</b> words twice"
 
 RULES = [
@@ -38,8 +41,23 @@ def dataset(footage, scheduler, tmp_path_factory):
     (key,) = [k for k in place.keys("captions") if place.read_part(captions.TABLE, k).num_rows]
     told = place.read_part(captions.TABLE, key).to_pylist()
     place.write_part(captions.TABLE, key, to_arrow(captions.TABLE, [told[0] | {"text": EVIL, "flags": [FLAW]}]), {})
+    somebody(place, told[0])
     report.write(place)
     return output
+
+
+def somebody(place, caption):
+    """A character with a hostile name who is seen and speaks for two seconds of a caption's source."""
+    ids, spoken = {"source_id": caption["source_id"], "label": EVIL, "name": EVIL}, {"start_s": 1.0, "end_s": 3.0}
+    seen = ids | spoken | {"person_id": "p"}
+    seconds = {"speaking_s": 2.0, "screen_s": 2.0, "on_screen_s": 2.0, "confidence": 0.9}
+    lists = {name: [] for name in ("times_s", "boxes", "tracks", "merges", "clips", "evidence", "spoken_as", "seen")}
+    more = {"clip_id": caption["clip_id"] or "k", "track_id": "t", "detections": 2, "size_px": 50.0, "quality": 1.0}
+    blank = lists | more | seconds | {"model": "m", "portrait": PICTURE, "weak": False, "by_hand": False}
+    blank |= {"character_id": "c", "people": ["p"], "voices": [1]}
+    for table in (characters.CHARACTERS, characters.DIALOGUE, faces.PEOPLE, faces.FACES):
+        row = {name: value for name, value in (blank | seen).items() if name in table.schema.names}
+        place.write_part(table, "k", to_arrow(table, [row]), {})
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +132,20 @@ def test_a_clip_plays_on_its_card_and_in_full_with_its_caption_and_series(page, 
     until(lambda: js(page, "document.querySelectorAll('#clip .line path').length"), "series are drawn")
     assert EVIL in js(page, "document.querySelector('#clip .said').textContent")
     assert js(page, "document.querySelector('#clip .flag').textContent") == f"Not used: {FLAW}"
+    lanes = js(page, "[...document.querySelectorAll('#clip .lane > span:first-child')].map((e) => e.textContent)")
+    assert {f"{EVIL} is seen", f"{EVIL} speaks"} <= set(lanes)
     layers = js(page, "[...document.querySelectorAll('#clip .layers dt')].map((e) => e.textContent)")
     assert {"short", "camera"} <= set(layers)
     assert js(page, "document.querySelectorAll('#clip .all div').length") > 15
     page.execute_script("document.querySelector('#clip').close()")
+    assert errors(page) == []
+
+
+def test_people_are_shown_with_their_faces(page):
+    js(page, "document.querySelector('#people').scrollIntoView()")
+    cells = js(page, "[...document.querySelectorAll('#people td')].map((cell) => cell.textContent)")
+    assert cells[1:5] == [EVIL, "2.0 s", "2.0 s", "0.90"]
+    until(lambda: js(page, "document.querySelector('#people img').naturalWidth") == 112, "the face is there")
     assert errors(page) == []
 
 

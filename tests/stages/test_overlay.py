@@ -1,12 +1,19 @@
 """Logos planted on real takes are found, at their place; untouched takes have none, or null where it cannot be told."""
 
+import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from curate.dataset import to_arrow
 from schemas import text
+from stages import faint
 from stages.ocr import Ocr
-from stages.overlay import Overlay
+from stages.overlay import LETTERS, Overlay
+from stages.views import Stills
 from tests.stages.looking import clip, inputs, logo, run, screening, take, written
 
 MOVING = ["cockatoo.mp4", "dj4.mp4", "mm_struct.mp4", "panda_s1.mp4"]
@@ -73,6 +80,65 @@ def test_a_faint_word_is_read_in_what_the_stills_have_in_common(footage, name, o
     x0, y0, x1, _ = row["boxes"][row["kinds"].index("text")]
     assert 0.05 < (x0 + x1) / 2 < 0.3  # a part of the word may be too faint
     assert y0 < 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "opacity"), [("yoga.mp4", (0.03, 0.88, 0.2), 0.3), ("jesse_dance.mp4", (0.06, 0.04, 0.14), 0.5)]
+)
+def test_thin_strokes_are_read_over_tiles_and_drawings_where_the_whole_corner_is_not(footage, name, at, opacity):
+    pictures = logo(take(footage / "footage/takes" / name), at, opacity, "Havblik")
+    stills = Stills(inputs(pictures)["stills"].column("jpeg"))
+    assert all(len(letters) <= LETTERS for _, letters, _ in faint.read(stills, range(len(pictures)), False, 0.8))
+    row = found(pictures)
+    assert row["kinds"] == ["text"]
+    x0, y0, x1, y1 = row["boxes"][0]
+    assert x0 < at[0] + at[2] / 2 < x1 < 0.3
+    assert y0 < at[1] + 0.05 < y1
+
+
+@pytest.mark.parametrize(("paper", "ink"), [(250, 255), (8, 0)])
+def test_a_mark_that_is_seen_only_while_something_passes_behind_it_is_read(paper, ink):
+    pictures = []
+    for n in range(12):
+        picture = np.full((360, 640, 3), paper, np.uint8)
+        if n < 2:
+            picture[:, : 320 * (n + 1)] = 255 - paper
+        mask = logo([np.zeros_like(picture)], (0.05, 0.04, 0.25), 1.0, "NORDLYS")[0] / 255.0
+        pictures.append(np.rint(picture * (1 - 0.3 * mask) + 0.3 * ink * mask).astype(np.uint8))
+    stills = Stills(inputs(pictures)["stills"].column("jpeg"))
+    assert "NORDLYS" in {letters.strip() for _, letters, _ in faint.read_strokes(stills, range(12), 0.8)}
+
+
+@given(arrays(np.uint8, (5, 6, 7), elements=st.integers(0, 255)))
+def test_the_extremes_of_stills_hold_every_still_between_them(greys):
+    jpegs = pa.chunked_array([[cv2.imencode(".png", np.dstack([g, g, g]))[1].tobytes() for g in greys]])
+    darkest, lightest = Stills(jpegs).extremes(range(5))
+    assert np.array_equal(darkest, greys.min(0))
+    assert np.array_equal(lightest, greys.max(0))
+
+
+def test_one_misreading_of_a_mark_does_not_make_it_text_that_changes(footage):
+    pictures = logo(take(footage / "footage/takes/cockatoo.mp4"), (0.05, 0.06, 0.2), 0.9, "vidbay.tv")
+    tables = inputs(pictures)
+    looks = [
+        {"clip_id": "c", "source_id": "s", "t_s": float(n), "model": "m", "boxes": [[0.04, 0.05, 0.26, 0.16]]}
+        | {"texts": ["Qrnlho" if n == 4 else "vidbay.tv"], "confidences": [0.9]}
+        for n in range(len(pictures))
+    ]
+    tables["ocr"] = to_arrow(text.OCR, looks)
+    (row,) = run(Overlay(), tables)
+    assert row["watermark_share"] > 0
+
+
+def test_a_part_of_a_longer_line_that_is_read_once_is_no_mark(footage):
+    tables = inputs(logo(take(footage / "footage/takes/yoga.mp4"), (0.05, 0.04, 0.25), 0.6, "vidbay.tv"))
+    line = {"boxes": [[0.02, 0.02, 0.9, 0.16]], "texts": ["vidbay.tv is where the river is"], "confidences": [0.9]}
+    none = {"boxes": [], "texts": [], "confidences": []}
+    common = {"clip_id": "c", "source_id": "s", "model": "m"}
+    for first, kinds in ((none, ["text"]), (line, None)):
+        tables["ocr"] = to_arrow(text.OCR, [common | {"t_s": float(n)} | (none if n else first) for n in range(4)])
+        (row,) = run(Overlay(), tables)
+        assert (row["kinds"] and set(row["kinds"])) == (kinds and set(kinds))
 
 
 def test_the_rest_of_the_source_tells_what_a_short_clip_cannot(footage):

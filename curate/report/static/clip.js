@@ -162,6 +162,12 @@ async function openClip(n) {
     said.append(make("li", { class: "level" }, level));
     for (const c of mine) said.append(make("li", {}, make("button", { type: "button", class: "plain", onclick: () => seek(c.start) }, `${clock(c.start)} – ${clock(c.end)}`), captionText(c)));
   }
+  for (const who of ["seen", "speaks"]) {
+    for (const label of new Set(found.people.filter((p) => p.lane === who).map((p) => p.label))) {
+      const mine = found.people.filter((p) => p.lane === who && p.label === label);
+      track.append(lane(`${label} ${who === "seen" ? "is seen" : "speaks"}`, mine.map((p) => segment(p.start, p.end, seconds, label, { onclick: () => seek(p.start) }))));
+    }
+  }
   for (const [name, values] of Object.entries(found.series)) {
     if (!values.some((v) => v !== null)) continue;
     const [svg, tail] = sparkline(values), head = make("i", { class: "head", hidden: "" }), drawn = lane(name, [svg, head], tail);

@@ -230,7 +230,21 @@ function clipButton(id) {
   return n === -1 ? make("span", { class: "id" }, id) : make("button", { type: "button", class: "plain", onclick: () => openClip(n) }, `${base(REPORT.sources[CLIPS.source[n]].path)} at ${clock(CLIPS.start[n])}`);
 }
 
+function face(person) {
+  return person.face ? make("img", { class: "face", src: `people/${encodeURIComponent(person.face)}`, alt: "", loading: "lazy" }) : "";
+}
+
+function scenes(person) {
+  const box = make("div", { class: "scenes" });
+  for (const id of person.scenes) box.append(clipButton(id));
+  return box;
+}
+
 function tables() {
+  const seconds = (value) => (value ? `${value.toFixed(1)} s` : ""), sure = (value) => (value === null ? "" : value.toFixed(2));
+  if (REPORT.people.length) {
+    table("people", ["Face", "Who", "Speaks", "Is seen", "Face and voice are one's", "Takes"], REPORT.people.map((p) => [face(p), p.label, seconds(p.speaks), seconds(p.seen), sure(p.sure), scenes(p)]), "");
+  }
   const copies = [];
   for (let n = 0; n < N; n++) { const original = copyOf(n); if (original) copies.push([CLIPS.id[n], original, CLIPS.state[n]]); }
   table("copies", ["Clip", "is a copy of", "State"], copies.map(([a, b, s]) => [clipButton(a), clipButton(b), s]), "No copies were found, or nothing looked for them.");

@@ -1,0 +1,127 @@
+"""`curate characters VIDEO`: who speaks and who is seen in one file, under what name, without a dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from curate.commands import WRONG_USE, JsonOption, logs, plain_errors, stop
+from curate.recipe import parse
+from curate.sandbox import Tables
+from curate.single import Single
+from curate.stage import FrameProbe, RowStage
+from stages.characters.turns import turns
+from stages.faces.cast import CastError, photos
+from stages.speech.formats import rttm, vtt
+
+RECIPE = """
+name: characters
+stages:
+  signals: {}
+  stills: {fps: 2}
+  cuts: {}
+  takes: {}
+  speech: {}
+  face_tracks: {}
+  people: {}
+  faces: {}
+  characters: {}
+  dialogue: {}
+"""
+
+
+def characters(
+    video: Annotated[str, typer.Argument(help="A video file, local or remote.")],
+    cast: Annotated[
+        str | None, typer.Option(help="Folder with photos, NAME.jpg or NAME/*.jpg; nobody is named without.")
+    ] = None,
+    corrections: Annotated[
+        str | None, typer.Option(help="YAML file: {film.mp4: {rename: …, merge: …, split: …}}.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="stage.parameter=value, such as speech.transcriber=none; may be repeated."),
+    ] = None,
+    rttm_file: Annotated[Path | None, typer.Option("--rttm", help="Write the lines to this file as RTTM.")] = None,
+    vtt_file: Annotated[Path | None, typer.Option("--vtt", help="Write the lines to this file as WebVTT.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Show who speaks and who is seen in one video: each character's voices, face and time, and who says what."""
+    if cast is not None:
+        try:
+            photos(cast)
+        except CastError as error:
+            stop(str(error), WRONG_USE)
+    with plain_errors():
+        given = [f"people.cast={json.dumps(cast)}"] if cast is not None else []
+        given += [f"characters.corrections={json.dumps(corrections)}"] if corrections is not None else []
+        recipe = parse(RECIPE, "curate characters", [*given, *(overrides or [])])
+        probes = [stage for stage in recipe.stages if isinstance(stage, FrameProbe)]
+        stages = [stage for stage in recipe.stages if isinstance(stage, RowStage)]
+        with Progress(console=logs(), transient=True, disable=json_output) as bar:
+            task = bar.add_task("looking and listening", total=None)
+            with Single(video, lambda at_s, of_s: bar.update(task, completed=at_s, total=of_s or None)) as single:
+                tables = single.run(probes, stages)
+                found = summary(single, tables)
+        lines = [row | {"kind": "speech", "speaker": row["label"]} for row in found["lines"]]
+        for place, text in ((rttm_file, rttm(lines, Path(video).stem)), (vtt_file, vtt(lines))):
+            if place:
+                place.write_text(text, encoding="utf-8")
+    if json_output:
+        typer.echo(json.dumps(found))
+    else:
+        show(Console(), found)
+
+
+def summary(single: Single, tables: Tables) -> dict[str, Any]:
+    """What is printed as JSON: characters with the evidence for each, turns, lines; no pictures, no embeddings."""
+    lines = tables["dialogue"].drop_columns(["source_id"]).to_pylist()
+    speech = tables["speech"].to_pylist()
+    return {
+        "duration_s": single.source["duration_s"],
+        "characters": tables["characters"].drop_columns(["source_id"]).to_pylist(),
+        "utterances": list(turns(lines)),
+        "lines": lines,
+        "no_speech": next((row["unmeasured"] for row in speech if row["kind"] == "none"), None),
+        "trouble": next((row["trouble"] for row in speech if row["trouble"]), None),
+        "stopped_early": single.decode["stopped_early"],
+    }
+
+
+def show(console: Console, found: dict[str, Any]) -> None:
+    """The same for a person."""
+    table = Table("character", "speaks", "is seen", "seen while speaking", "voices", "face and voice are one's")
+    for row in found["characters"]:
+        table.add_row(
+            escape(row["label"]),
+            _seconds(row["speaking_s"]),
+            _seconds(row["screen_s"]),
+            f"{row['on_screen_s'] / row['speaking_s']:.0%}" if row["speaking_s"] and row["people"] else "",
+            ", ".join(map(str, row["voices"])),
+            "" if row["confidence"] is None else f"{row['confidence']:.2f}",
+        )
+    if found["characters"]:
+        console.print(table)
+    else:
+        console.print("Nobody is seen or heard.")
+    said = Table("seconds", "who", "sure", "on screen")
+    for turn in found["utterances"]:
+        sure = "" if turn["confidence"] is None else f"{turn['confidence']:.2f}"
+        when = f"{turn['start']:.1f}–{turn['end']:.1f}"
+        said.add_row(when, escape(turn["character"] or "cannot be told"), sure, escape(", ".join(turn["on_screen"])))
+    if found["utterances"]:
+        console.print(said)
+    for note in ("no_speech", "trouble", "stopped_early"):
+        if found[note]:
+            console.print(f"{note.replace('_', ' ')}: {found[note]}", highlight=False, markup=False)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s" if value else ""

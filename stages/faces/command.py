@@ -1,0 +1,114 @@
+"""`curate faces VIDEO`: who is seen in one file, and when, without a dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from curate.commands import WRONG_USE, JsonOption, logs, plain_errors, stop
+from curate.recipe import parse
+from curate.sandbox import Tables
+from curate.single import Single
+from curate.stage import FrameProbe, RowStage
+from stages.faces import sheet as sheets
+from stages.faces.cast import CastError, photos
+
+RECIPE = """
+name: faces
+stages: {signals: {}, cuts: {}, takes: {}, stills: {fps: 2}, face_tracks: {}, people: {}, faces: {}}
+"""
+"""Two stills a second: a face that is seen for a second is seen twice, and followed where it moves."""
+SHEETS = (".jpg", ".jpeg", ".png")
+
+
+def faces(
+    video: Annotated[str, typer.Argument(help="A video file, local or remote.")],
+    cast: Annotated[
+        str | None, typer.Option(help="Folder with photos, NAME.jpg or NAME/*.jpg; nobody is named without.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a picture with a row of faces for each person, .jpg or .png.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="stage.parameter=value, as people.same=0.4; may be repeated.")
+    ] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Show who is seen in one video: people, how long and in which takes, and with a cast their names."""
+    if sheet is not None and sheet.suffix.lower() not in SHEETS:
+        stop(f"{sheet}: a sheet is a .jpg or a .png", WRONG_USE)
+    if cast is not None:
+        try:
+            photos(cast)
+        except CastError as error:
+            stop(str(error), WRONG_USE)
+    with plain_errors():
+        given = [f"people.cast={json.dumps(cast)}"] if cast is not None else []
+        recipe = parse(RECIPE, "curate faces", [*given, *(overrides or [])])
+        probes = [stage for stage in recipe.stages if isinstance(stage, FrameProbe)]
+        stages = [stage for stage in recipe.stages if isinstance(stage, RowStage)]
+        with Progress(console=logs(), transient=True, disable=json_output) as bar:
+            task = bar.add_task("looking for faces", total=None)
+            with Single(video, lambda at_s, of_s: bar.update(task, completed=at_s, total=of_s or None)) as single:
+                tables = single.run(probes, stages)
+                found = summary(single, tables)
+        if sheet is not None:
+            sheets.write(sheet, tables["people"].to_pylist(), tables["face_tracks"].to_pylist())
+    if json_output:
+        typer.echo(json.dumps(found))
+    else:
+        show(Console(), found)
+
+
+def summary(single: Single, tables: Tables) -> dict[str, Any]:
+    """What is printed as JSON: the people with the evidence for each, and the tracks; no pictures, no embeddings."""
+    tracks = tables["faces"].drop_columns(["source_id"]).to_pylist()
+    return {
+        "duration_s": single.source["duration_s"],
+        "stills": tables["stills"].num_rows,
+        "people": tables["people"].drop_columns(["source_id", "portrait"]).to_pylist(),
+        "tracks": tracks,
+        "takes": tables["clips"].select(["clip_id", "start_s", "end_s"]).to_pylist(),
+        "stopped_early": single.decode["stopped_early"],
+    }
+
+
+def show(console: Console, found: dict[str, Any]) -> None:
+    """The same for a person."""
+    table = Table("person", "sure", "seen for", "takes", "when", "why no name")
+    times = {track["track_id"]: (track["start_s"], track["end_s"]) for track in found["tracks"]}
+    for person in found["people"]:
+        sure = person["name_confidence"] if person["name"] else None
+        table.add_row(
+            escape(person["label"]),
+            "" if sure is None else f"{sure:.2f}",
+            f"{person['screen_s']:.1f} s",
+            str(len(person["clips"])),
+            ", ".join(f"{start:.1f}–{end:.1f}" for start, end in spans([times[t] for t in person["tracks"]])),
+            escape(person["unnamed"] or ""),
+        )
+    console.print(table)
+    nobody = [track for track in found["tracks"] if track["person_id"] is None]
+    for track in nobody:
+        when = f"{track['start_s']:.1f}–{track['end_s']:.1f} s"
+        console.print(f"{when}: a face of nobody that can be told ({track['unmeasured']})", highlight=False)
+    if found["stopped_early"]:
+        console.print(f"reading stopped early: {found['stopped_early']}", highlight=False, markup=False)
+
+
+def spans(times: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans in order, those that touch made one."""
+    joined: list[tuple[float, float]] = []
+    for start, end in sorted(times):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined

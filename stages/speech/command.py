@@ -1,0 +1,88 @@
+"""`curate speech VIDEO`: who speaks when in one file, and what, without a dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from curate.commands import JsonOption, logs, plain_errors
+from curate.recipe import parse
+from curate.single import Single
+from curate.stage import Row, RowStage
+from stages.speech.formats import rttm, vtt, who
+
+RECIPE = "{name: speech, stages: {speech: {}}}"
+
+
+def speech(
+    video: Annotated[str, typer.Argument(help="A file with sound, local or remote.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="speech.parameter=value, such as speech.transcriber=none; may be repeated."),
+    ] = None,
+    rttm_file: Annotated[Path | None, typer.Option("--rttm", help="Write the turns to this file as RTTM.")] = None,
+    vtt_file: Annotated[Path | None, typer.Option("--vtt", help="Write the lines to this file as WebVTT.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Show who speaks when in one file, and what is said."""
+    with plain_errors():
+        recipe = parse(RECIPE, "curate speech", overrides or [])
+        stages = [stage for stage in recipe.stages if isinstance(stage, RowStage)]
+        with Progress(console=logs(), transient=True, disable=json_output) as bar:
+            task = bar.add_task("listening", total=None)
+            watch = lambda at_s, of_s: bar.update(task, completed=at_s, total=of_s or None)  # noqa: E731
+            with Single(video, watch, sound_only=True) as single:
+                rows = single.run([], stages)["speech"].drop_columns(["source_id"]).to_pylist()
+        for place, text in ((rttm_file, rttm(rows, Path(video).stem)), (vtt_file, vtt(rows))):
+            if place:
+                place.write_text(text, encoding="utf-8")
+    found = summary(rows)
+    if json_output:
+        typer.echo(json.dumps(found))
+    else:
+        show(Console(), found)
+
+
+def summary(rows: list[Row]) -> dict[str, Any]:
+    """What is printed as JSON: the lines, and for each voice how long it speaks."""
+    lines = [row for row in rows if row["kind"] != "none"]
+    spoken: dict[str, float] = {}
+    for row in lines:
+        if row["kind"] == "speech":
+            spoken[who(row)] = spoken.get(who(row), 0.0) + row["end_s"] - row["start_s"]
+    return {
+        "speakers": spoken,
+        "lines": lines,
+        "why_none": next((row["unmeasured"] for row in rows if row["kind"] == "none"), None),
+        "trouble": rows[0]["trouble"] if rows else None,
+    }
+
+
+def show(console: Console, found: dict[str, Any]) -> None:
+    """The same for a person."""
+    if found["lines"]:
+        table = Table("seconds", "speaker", "overlap", "text", "from")
+        for row in found["lines"]:
+            overlap = f"{row['overlap_s']:.1f} s" if row["overlap_s"] and row["overlap_s"] >= 0.05 else ""
+            origin = f"{row['origin']}{', weak' if row['weak'] else ''}"
+            speaker = who(row) if row["kind"] == "speech" else f"({row['kind']})"
+            seconds = f"{row['start_s']:.2f}–{row['end_s']:.2f}"
+            table.add_row(seconds, _plain(speaker), overlap, _plain(row["text"] or ""), origin)
+        console.print(table)
+        for name, seconds in found["speakers"].items():
+            console.print(f"{name}: {seconds:.1f} s", highlight=False, markup=False)
+    else:
+        console.print(f"No speech: {found['why_none']}", highlight=False, markup=False)
+    if found["trouble"]:
+        console.print(f"Note: {found['trouble']}", highlight=False, markup=False)
+
+
+def _plain(text: str) -> str:
+    """Text of other people as text only: brackets are no markup."""
+    return text.replace("[", r"\[")

@@ -1,0 +1,174 @@
+"""`speech`: who speaks when in a source, and what is said, from its subtitles or by recognition."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from curate.media.video import Timing
+from curate.stage import Row, RowStage, Workspace
+from schemas import Table, speech
+from stages import looks
+from stages.speech import diarization, subtitles, transcription
+from stages.speech.cues import Cue
+from stages.speech.diarization import Turn
+from stages.speech.sound import NoSoundError, Sound, decoded
+from stages.speech.subtitles import SubtitleError, Subtitles
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What came of listening: the sound and its turns, or why there are none."""
+
+    sound: Sound | None
+    turns: list[Turn]
+    why_not: str | None
+
+
+class Speech(RowStage):
+    """Who speaks when. An hour takes one and a half to two minutes on one core, transcription apart.
+
+    Subtitle files are looked for beside local sources only. One that is added later is not noticed by itself: change a
+    parameter, or give a new dataset.
+    """
+
+    name: ClassVar[str] = "speech"
+    writes: ClassVar[Table] = speech.TABLE
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "sources": ("source_id", "path", "duration_s", "time_base_num", "time_base_den", "start_pts", "rotation"),
+    }
+    reads_if_there: ClassVar[Mapping[str, tuple[str, ...]]] = {"screening": looks.SCREENING}
+    opens_media: ClassVar[bool] = True
+
+    every_source: bool = False
+    """Whether sources of which `screen` leaves no take are listened to, too."""
+    subtitles: bool = True
+    """Whether text is taken from a `.vtt` or `.srt` file of the source's name beside it, or a text track in it."""
+    language: str | None = Field(None, pattern=r"^[a-z]{2,3}$")
+    """Which subtitles are taken where there are several, ISO 639; by default those without a language or marked as
+    default, else the first."""
+    transcriber: Literal["pocketsphinx", "none"] = "pocketsphinx"
+    """Who writes down what no subtitle has: `pocketsphinx` (English, weak: its text is never quoted; about as slow as
+    the talk itself), or `none`: times and voices only."""
+    vad: float = Field(0.5, gt=0, lt=1)
+    """Silero's probability from which there is speech: its authors' default."""
+    distance: float = Field(0.475, gt=0, lt=1)
+    """Mean cosine distance of CAM++ embeddings up to which groups of stretches are one voice. On four films of 2 to 4
+    voices, not those that are judged but with voices of the same four readers, everything from 0.45 to 0.55 was without
+    fault: within a voice groups merge up to 0.38, and two voices not below 0.57."""
+    sure_s: float = Field(1.5, ge=0)
+    """Seconds of speech from which a stretch may make a voice of its own: the window of 3D-Speaker, whose network CAM++
+    is. Shorter ones join the nearest voice, if one is near and clearly nearest."""
+    gap_s: float = Field(0.5, ge=0)
+    """Pause up to which turns of one voice are one line: most pauses within a sentence are shorter."""
+    line_s: float = Field(10.0, gt=0)
+    """Longest line, seconds; longer ones are parted at their longest pauses. No span of a caption ends inside a line,
+    so it is as long as the longest clip of `tree`."""
+
+    def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row]:
+        (source,) = inputs["sources"].to_pylist()
+        screened = inputs.get("screening")
+        if screened is not None and not self.every_source and not any(screened.column("kept").to_pylist()):
+            yield self._none(source["source_id"], "screening left none of its takes", None)
+            return
+        timing, seconds = Timing.of(source), float(source["duration_s"] or 0)
+        with work.source(source["path"]) as path:
+            written, trouble = self._written(path, timing, seconds)
+            heard = self._heard(path, timing, seconds, work)
+            rows = list(self._rows(written, heard, work))
+        if heard.why_not and rows:
+            trouble = f"{trouble}; {heard.why_not}" if trouble else heard.why_not
+        for row in rows:
+            yield {"source_id": source["source_id"], "trouble": trouble, **row}
+        if not rows:
+            yield self._none(source["source_id"], heard.why_not or "nobody is heard to speak", trouble)
+
+    def _none(self, source_id: str, why: str, trouble: str | None) -> Row:
+        times = {"source_id": source_id, "start_s": 0.0, "end_s": 0.0}
+        return times | {"kind": "none", "weak": False, "origin": "none", "unmeasured": why, "trouble": trouble}
+
+    def _written(self, path: str, timing: Timing, seconds: float) -> tuple[Subtitles | None, str | None]:
+        """The first subtitles that can be used, and what is wrong with those before them."""
+        wrong: list[str] = []
+        if self.subtitles:
+            for attempt in (
+                lambda: subtitles.beside(path, self.language, seconds),
+                lambda: subtitles.inside(path, timing, self.language, seconds),
+            ):
+                try:
+                    found = attempt()
+                except SubtitleError as error:
+                    wrong.append(str(error))
+                    continue
+                if found:
+                    return found, "; ".join(wrong) or None
+        return None, "; ".join(wrong) or None
+
+    def _heard(self, path: str, timing: Timing, seconds: float, work: Workspace) -> _Heard:
+        try:
+            sound = decoded(path, timing, seconds, work.scratch, work.progress)
+        except NoSoundError as error:
+            return _Heard(None, [], str(error))
+        found = diarization.turns(sound, self.distance, self.sure_s, self.gap_s, self.line_s, self.vad, work.progress)
+        chosen = None if sound.tracks == 1 else f"audio track {sound.track + 1} of {sound.tracks} was listened to"
+        return _Heard(sound, found, chosen)
+
+    def _rows(self, written: Subtitles | None, heard: _Heard, work: Workspace) -> Iterator[Row]:
+        """Lines in order of time: those of the subtitles, and the turns that they leave out."""
+        turns, sound = heard.turns, heard.sound
+        overlaps = list(diarization.overlaps(turns))
+        start, end = (np.array([getattr(t, name) for t in turns]) for name in ("start_s", "end_s"))
+        told = np.zeros(len(turns), bool)
+        found: list[Row] = []
+        for cue in written.lines if written else ():
+            assert written is not None  # noqa: S101 - for the type checker
+            within = np.flatnonzero((start < cue.end_s) & (end > cue.start_s))
+            told[within] |= cue.kind != "sound"
+            row = _line(cue, [(turns[n], overlaps[n]) for n in within.tolist()])
+            found.append(row | {"origin": written.origin, "language": written.language})
+        for turn, overlap, known in zip(turns, overlaps, told.tolist(), strict=True):
+            if not known:
+                found.append(_turn(turn, overlap) | self._transcribed(sound, turn))
+                work.progress(turn.end_s)
+        yield from sorted(found, key=lambda row: (row["start_s"], row["end_s"]))
+
+    def _transcribed(self, sound: Sound | None, turn: Turn) -> Row:
+        if sound is None or self.transcriber == "none":
+            return {"origin": "none"}
+        words = transcription.words(sound, turn.start_s, turn.end_s)
+        row: Row = {"origin": transcription.NAME, "weak": True}
+        return row | ({"text": " ".join(w["text"] for w in words), "words": words} if words else {})
+
+
+def _turn(turn: Turn, overlap_s: float) -> Row:
+    voice = turn.voice + 1 or None
+    times = {"start_s": turn.start_s, "end_s": turn.end_s, "kind": "speech", "weak": False, "model": diarization.MODEL}
+    return times | {"voice": voice, "voice_margin": turn.margin, "overlap_s": overlap_s}
+
+
+def _line(cue: Cue, heard: list[tuple[Turn, float]]) -> Row:
+    """A subtitle's line with the voice that is heard for most of it.
+
+    Args:
+        heard: the turns that it touches, each with how long another voice sounds in it.
+    """
+    row: Row = {"start_s": cue.start_s, "end_s": cue.end_s, "kind": cue.kind, "text": cue.text, "weak": False}
+    if cue.kind != "speech":
+        return row
+    row["speaker"] = cue.speaker
+    if not heard:
+        return row
+    shares: dict[int, float] = defaultdict(float)
+    for turn, _ in heard:
+        shares[turn.voice] += min(turn.end_s, cue.end_s) - max(turn.start_s, cue.start_s)
+    voice = max(shares, key=lambda v: shares[v])
+    mine = [(turn.margin, overlap) for turn, overlap in heard if turn.voice == voice]
+    row["overlap_s"] = min(sum(overlap for _, overlap in mine), cue.end_s - cue.start_s)
+    margin = min((margin for margin, _ in mine if margin is not None), default=None)
+    return row | {"model": diarization.MODEL, "voice": voice + 1 or None, "voice_margin": margin}
