@@ -32,6 +32,10 @@ NODE = ("node_id", "level", "start_s", "end_s", "text", "prompt", "short", *capt
 """What a sample's .json says of each node of the caption tree that the clip lies in or that lies in the clip."""
 
 
+PEOPLE = ("faces", "characters", "dialogue")
+"""The tables that say who is there: names and times, never embeddings."""
+
+
 class Pack(TableStage):
     """Lays out the samples: which shard each clip goes to, and the bytes of its text members.
 
@@ -40,7 +44,7 @@ class Pack(TableStage):
     """
 
     name: ClassVar[str] = "pack"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     writes: ClassVar[Table] = shards.SAMPLES
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "media": (),
@@ -53,6 +57,9 @@ class Pack(TableStage):
     reads_if_there: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **dict.fromkeys("raft text overlay crop safety aesthetics technical embeddings duplicates balance".split(), ()),
         "caption_checks": ("source_id", "node_id", "passed", "text_from"),
+        "faces": ("source_id", "start_s", "end_s", "person_id", "label", "name"),
+        "characters": ("source_id", "people", "label", "name"),
+        "dialogue": ("source_id", "start_s", "end_s", "text", "weak", "label", "name", "confidence"),
     }
 
     target_mb: float = Field(512.0, gt=0)
@@ -65,7 +72,8 @@ class Pack(TableStage):
             for name in inputs:
                 database.register(name, inputs[name])
             scores = {name: _scores(inputs[name].schema) for name in inputs if name in _scored(self)}
-            reader = database.sql(_samples(scores, caption_checks.TABLE.name in inputs)).to_arrow_reader(_BATCH)
+            query = _samples(scores, caption_checks.TABLE.name in inputs, [name for name in PEOPLE if name in inputs])
+            reader = database.sql(query).to_arrow_reader(_BATCH)
             places: dict[str, _Place] = {"train": _Place(), "val": _Place()}
             for batch in reader:
                 rows = [self._sample(row, places, scores) for row in batch.to_pylist()]
@@ -90,7 +98,7 @@ class Pack(TableStage):
 
 def _scored(stage: Stage) -> set[str]:
     """The tables that have a row of scores for a clip."""
-    return {"motion", "quality", *stage.reads_if_there} - {caption_checks.TABLE.name}
+    return {"motion", "quality", *stage.reads_if_there} - {caption_checks.TABLE.name, *PEOPLE}
 
 
 def _scores(schema: pa.Schema) -> list[str]:
@@ -107,14 +115,23 @@ def _bulky(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _samples(scores: Mapping[str, list[str]], checked: bool) -> str:
-    """SQL of a row per sample, with a struct of each table's scores under the table's name."""
+def _samples(scores: Mapping[str, list[str]], checked: bool, people: Collection[str]) -> str:
+    """SQL of a row per sample, with a struct of each table's scores under the table's name, and who is there.
+
+    Args:
+        people: which of `PEOPLE` there are.
+    """
     packed = []
     for name, columns in scores.items():
         fields = ", ".join(f'"{column}" := "{name}"."{column}"' for column in columns)
         packed.append(f'case when "{name}".clip_id is not null then struct_pack({fields}) end as "{name}"')
     node = ", ".join(f"{name}: c.{name}" for name in NODE)
     joined = [f'left join "{name}" using (clip_id)' for name in scores]
+    there = {"seen": _seen("characters" in people)} if "faces" in people else {}
+    there |= {"dialogue": _SAID} if "dialogue" in people else {}
+    for name, query in there.items():
+        packed.append(f'"{name}".rows as "{name}"')
+        joined.append(f'left join ({query}) "{name}" using (clip_id)')
     return f"""
     with chosen as ({captions_chosen(checked)}), told as (
         select clips.clip_id, list({{{node}}} order by c.start_s, c.end_s desc, c.node_id) as nodes
@@ -130,6 +147,33 @@ def _samples(scores: Mapping[str, list[str]], checked: bool) -> str:
     {" ".join(joined)}
     order by media.source_id, clips.start_frame
     """  # noqa: S608 - names of tables and columns out of schemas
+
+
+_SAID = """
+select clips.clip_id, list({start_s: greatest(d.start_s, clips.start_s) - clips.start_s,
+    end_s: least(d.end_s, clips.end_s) - clips.start_s, label: d.label, name: d.name,
+    text: case when not d.weak then d.text end, confidence: d.confidence} order by d.start_s, d.end_s) as rows
+from clips join dialogue d on d.source_id = clips.source_id and d.start_s < clips.end_s and d.end_s > clips.start_s
+group by clips.clip_id
+"""
+"""The spoken lines of each clip. Text that is often wrong is left out."""
+
+
+def _seen(corrected: bool) -> str:
+    """SQL of who is seen in each clip, and how long, longest first; under the labels of `characters` where it is."""
+    label, name, owner = "f.label", "f.name", ""
+    if corrected:
+        label, name = "coalesce(o.label, f.label)", "coalesce(o.name, f.name)"
+        owner = """left join (select source_id, unnest(people) as person_id, label, name from characters) o
+            on o.source_id = f.source_id and o.person_id = f.person_id"""
+    return f"""
+    select clip_id, list({{label: label, name: name, seen_s: seen_s}} order by seen_s desc, label) as rows from (
+        select clips.clip_id, {label} as label, {name} as name,
+            sum(least(f.end_s, clips.end_s) - greatest(f.start_s, clips.start_s)) as seen_s
+        from clips join faces f on f.source_id = clips.source_id and f.start_s < clips.end_s and f.end_s > clips.start_s
+        {owner} where f.person_id is not null group by all
+    ) group by clip_id
+    """  # noqa: S608 - names of columns
 
 
 class _Place:
@@ -169,6 +213,7 @@ def _metadata(row: Row, scores: Collection[str]) -> dict[str, Any]:
         "captions": [
             {**node, "start_s": node["start_s"] - start_s, "end_s": node["end_s"] - start_s} for node in row["captions"]
         ],
+        **{name: row[name] or [] for name in ("seen", "dialogue") if name in row},
         "scores": {name: row[name] or {} for name in scores},
         "source": json.loads(row["user"]),
     }

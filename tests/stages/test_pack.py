@@ -7,10 +7,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from curate.dataset import to_arrow
-from schemas import captions, clips, media, motion, quality, sources
-from stages.shard import Pack
+from schemas import captions, characters, clips, faces, media, motion, quality, sources
+from stages.shard import PEOPLE, Pack
 
-OTHERS = sorted(set(Pack.reads_if_there) - {"caption_checks"})
+OTHERS = sorted(set(Pack.reads_if_there) - {"caption_checks", *PEOPLE})
 
 
 def blank(table, **given):
@@ -29,8 +29,46 @@ def blank(table, **given):
     return ds.dataset(to_arrow(table, [row | given]))
 
 
+IDS = {"clip_id": "c", "source_id": "s"}
+
+
+def taken(start_s=0.0, **more):
+    """The tables of a source with one take of 12 s, and others."""
+    end_s = start_s + 12
+    return {
+        "media": blank(media.TABLE, **IDS, fps=24.0),
+        "clips": blank(clips.TABLE, **IDS, start_s=start_s, end_s=end_s),
+        "captions": blank(captions.TABLE, **IDS, level="shot", start_s=start_s, end_s=end_s, text="A take."),
+        "motion": blank(motion.TABLE, **IDS, mean_w_s=0.5),
+        "quality": ds.dataset(quality.TABLE.schema.empty_table()),
+        "sources": blank(sources.SOURCES, source_id="s", user="{}").filter(pc.field("source_id") == "s"),
+        **more,
+    }
+
+
+def test_who_is_there_is_in_the_json_with_times_from_the_takes_start():
+    face = IDS | {"person_id": "p", "label": "unknown 1", "model": "m"}
+    seen = [blank(faces.FACES, **face, start_s=a, end_s=b) for a, b in ((90, 103), (105, 106), (200, 210))]
+    line = {"source_id": "s", "label": "Ann", "name": "Ann"}
+    said = [
+        blank(characters.DIALOGUE, **line, start_s=99, end_s=101, text="Hullo.", confidence=0.9),
+        blank(characters.DIALOGUE, **line, start_s=102, end_s=104, text="Hollow.", weak=True),
+    ]
+    ann = blank(characters.CHARACTERS, source_id="s", people=["p"], label="Ann", name="Ann")
+    people = {"faces": ds.dataset(seen), "dialogue": ds.dataset(said), "characters": ann}
+    (made,) = Pack().run(taken(100.0, **people), None)
+    told = json.loads(made["json"][0].as_py())
+    assert told["seen"] == [{"label": "Ann", "name": "Ann", "seen_s": 4.0}]
+    hullo, weak = told["dialogue"]
+    assert (hullo["start_s"], hullo["end_s"], hullo["name"], hullo["text"]) == (0.0, 1.0, "Ann", "Hullo.")
+    assert (weak["start_s"], weak["end_s"], weak["text"]) == (2.0, 4.0, None)
+    (made,) = Pack().run(taken(100.0, faces=ds.dataset(seen)), None)
+    told = json.loads(made["json"][0].as_py())
+    assert [row["label"] for row in told["seen"]] == ["unknown 1"]
+    assert "dialogue" not in told
+
+
 def test_every_table_of_scores_that_is_there_is_in_the_json():
-    ids = {"clip_id": "c", "source_id": "s"}
     vector = pa.list_(pa.float32())
     scores = pa.table(
         {
@@ -44,15 +82,7 @@ def test_every_table_of_scores_that_is_there_is_in_the_json():
             "jpeg": pa.array([b"x"]),
         }
     )
-    inputs = {
-        "media": blank(media.TABLE, **ids, fps=24.0),
-        "clips": blank(clips.TABLE, **ids, end_s=12.0),
-        "captions": blank(captions.TABLE, **ids, level="shot", end_s=12.0, text="A take."),
-        "motion": blank(motion.TABLE, **ids, mean_w_s=0.5),
-        "quality": ds.dataset(quality.TABLE.schema.empty_table()),
-        "sources": blank(sources.SOURCES, source_id="s", user="{}").filter(pc.field("source_id") == "s"),
-        **{name: ds.dataset(scores) for name in OTHERS},
-    }
+    inputs = taken(**{name: ds.dataset(scores) for name in OTHERS})
     (made,) = Pack().run(inputs, None)
     told = json.loads(made["json"][0].as_py())["scores"]
     assert set(told) == {"motion", "quality", *OTHERS}
