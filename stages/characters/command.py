@@ -110,7 +110,7 @@ def show(console: Console, found: dict[str, Any]) -> None:
     if found["characters"]:
         console.print(table)
     else:
-        console.print("Nobody is seen or heard.")
+        console.print("Nobody can be told apart." if found["utterances"] else "Nobody is seen or heard.")
     said = Table("seconds", "who", "sure", "on screen")
     for turn in found["utterances"]:
         sure = "" if turn["confidence"] is None else f"{turn['confidence']:.2f}"
