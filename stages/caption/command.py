@@ -315,9 +315,10 @@ def _show(found: Mapping[str, Any]) -> None:
         console.print(shown)
     console.print(f"parents that their children tile: {_number(found['tiling'])}")
     for title in ("reference", "dialogue", "probes"):
-        if found.get(title):
+        measures = [(name, value) for name, value in _flat(found.get(title) or {}) if value]
+        if measures:
             shown = Shown(title, "")
-            for name, value in _flat(found[title]):
+            for name, value in measures:
                 shown.add_row(name, value)
             console.print(shown)
     asked = found["questions"]
