@@ -14,8 +14,6 @@ from urllib.parse import quote, urlsplit
 
 import pyarrow.dataset as ds
 import typer
-from rich.console import Console
-from rich.table import Table as Shown
 
 from curate.books import read_recipe
 from curate.commands import FAILED, WRONG_USE, DatasetArgument, JsonOption, existing, plain_errors, stop
@@ -73,6 +71,7 @@ def evaluate(
     from stages.caption.evaluate import ask as asking
     from stages.caption.evaluate import free, likeness, probes, questions, spans
     from stages.caption.evaluate import reference as references
+    from stages.caption.evaluate.shown import show
 
     with plain_errors():
         _known(level)
@@ -122,7 +121,7 @@ def evaluate(
     if json_output:
         typer.echo(json.dumps(found))
     else:
-        _show(found)
+        show(found)
 
 
 @caption.command()
@@ -304,43 +303,3 @@ def _generate(stage: Caption, asked: Backend, place: Dataset, nodes: Sequence[Ro
         return list(rows.values())
 
     return generate
-
-
-def _show(found: Mapping[str, Any]) -> None:
-    console = Console()
-    for title in ("levels", "models"):
-        shown = Shown(title, *found[title], title=None)
-        for name in next(iter(found[title].values()), {}):
-            shown.add_row(name, *(_number(of[name]) for of in found[title].values()))
-        console.print(shown)
-    console.print(f"parents that their children tile: {_number(found['tiling'])}")
-    for title in ("reference", "dialogue", "probes"):
-        measures = [(name, value) for name, value in _flat(found.get(title) or {}) if value]
-        if measures:
-            shown = Shown(title, "")
-            for name, value in measures:
-                shown.add_row(name, value)
-            console.print(shown)
-    asked = found["questions"]
-    console.print(f"{asked['made']} questions" + (f", answered by {asked['answered_by']}" if len(asked) > 1 else ""))
-    groups = {name: asked[name] for name in ("all", "not_blind") if name in asked} | asked.get("kinds", {})
-    if groups:
-        shown = Shown("questions", *(name.replace("_", " ") for name in next(iter(groups.values()))))
-        for name, of in groups.items():
-            shown.add_row(name.replace("_", " "), *(_number(value) for value in of.values()))
-        console.print(shown)
-
-
-def _flat(found: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Measures by name, those of groups behind the group's name."""
-    for name, value in found.items():
-        if isinstance(value, Mapping) and "share" not in value:
-            yield from _flat(value, f"{before}{name} ")
-        else:
-            yield f"{before}{name}".replace("_", " "), _number(value)
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, Mapping):  # a share with its interval
-        return "" if value["share"] is None else f"{value['share']:.0%} of {value['of']}"
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

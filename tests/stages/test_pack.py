@@ -8,7 +8,7 @@ import pyarrow.dataset as ds
 
 from curate.dataset import to_arrow
 from schemas import captions, characters, clips, faces, media, motion, quality, sources
-from stages.shard import PEOPLE, Pack
+from stages.pack import PEOPLE, Pack
 
 OTHERS = sorted(set(Pack.reads_if_there) - {"caption_checks", *PEOPLE})
 
