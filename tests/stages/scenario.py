@@ -197,7 +197,7 @@ def _look(rng: random.Random) -> dict:
 
 def _facts(rng: random.Random, deed: Deed, at: float, lasts: float, look: dict, signs: list[str]) -> dict:
     kind = rng.choice(list(CAMERA))
-    facts = look | {"start_s": at, "seconds": lasts, "characters": [_seen(deed.who, at, at + lasts)]}
+    facts = look | {"start_s": at, "seconds": lasts, "characters": [_seen(deed.who)]}
     facts["camera"] = [{"kind": kind, "start_s": at, "end_s": round(at + lasts, 3)}]
     if rng.random() < 0.25:
         facts["text"] = [{"text": rng.choice(signs), "first_s": at + 1, "last_s": at + 2}]
@@ -208,13 +208,13 @@ def _facts(rng: random.Random, deed: Deed, at: float, lasts: float, look: dict, 
     return facts
 
 
-def _seen(name: str, start_s: float, end_s: float) -> dict:
-    return {"name": name, "start_s": start_s, "end_s": round(end_s, 3)}
+def _seen(name: str) -> dict:
+    return {"name": name, "seen": True, "speaks": False}
 
 
 def _whole(start: float, end: float, look: dict, texts: list, lines: list, cast: list[str], shots: int) -> dict:
     facts = look | {"start_s": start, "seconds": round(end - start, 1), "shots": shots}
-    facts["characters"] = [_seen(name, start, end) for name in dict.fromkeys(cast)]
+    facts["characters"] = [_seen(name) for name in dict.fromkeys(cast)]
     facts |= {"text": texts} if texts else {}
     return facts | ({"speech": lines} if lines else {})
 
