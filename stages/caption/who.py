@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from stages.caption.tree import Node
+from stages.cover import Cover
 
 Row = dict[str, Any]
 SEEN_S, SPOKEN_S = 0.5, 0.5
@@ -26,16 +27,17 @@ class Who:
             for row in (inputs["characters"].to_pylist() if "characters" in inputs else [])
             for person in row["people"]
         }
-        self._seen: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        seen: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         for face in inputs["faces"].to_pylist() if "faces" in inputs else []:
             if name := owner.get(face["person_id"]) or face["name"]:
-                self._seen[called(name)].append((face["start_s"], face["end_s"]))
-        self._speaks: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+                seen[called(name)].append((face["start_s"], face["end_s"]))
+        speaks: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         self._lines: dict[tuple[float, float], str] = {}
         for line in inputs["dialogue"].to_pylist() if "dialogue" in inputs else []:
             if line["name"] and (line["confidence"] or 0) >= SURE:
                 self._lines[line["start_s"], line["end_s"]] = called(line["name"])
-                self._speaks[called(line["name"])].append((line["start_s"], line["end_s"]))
+                speaks[called(line["name"])].append((line["start_s"], line["end_s"]))
+        self._there = {name: (Cover(seen[name]), Cover(speaks[name])) for name in [*seen, *speaks]}
 
     def says(self, line: Row) -> str | None:
         """The name of who says a row of `speech`."""
@@ -44,8 +46,8 @@ class Who:
     def there(self, node: Node) -> list[Row]:
         """{name, seen, speaks} of everybody who is seen or speaks in the node, who is there longest first."""
         found = []
-        for name in dict.fromkeys([*self._seen, *self._speaks]):
-            seen, speaks = (_seconds(spans[name], node) for spans in (self._seen, self._speaks))
+        for name, covers in self._there.items():
+            seen, speaks = (cover.seconds(node.start_s, node.end_s) for cover in covers)
             row = {"name": name, "seen": seen >= SEEN_S, "speaks": speaks >= SPOKEN_S}
             if row["seen"] or row["speaks"]:
                 found.append((seen + speaks, row))
@@ -56,7 +58,3 @@ def called(name: str) -> str:
     """A name as a text has it: the file names of a cast, `ada_byron`, become Ada Byron."""
     plain = " ".join(name.replace("_", " ").split())
     return plain.title() if plain == plain.lower() else plain
-
-
-def _seconds(spans: list[tuple[float, float]], node: Node) -> float:
-    return sum(max(0.0, min(end, node.end_s) - max(start, node.start_s)) for start, end in spans)

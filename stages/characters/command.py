@@ -9,14 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
-from curate.commands import WRONG_USE, JsonOption, logs, plain_errors, stop
-from curate.recipe import parse
+from curate.commands import WRONG_USE, JsonOption, plain_errors, stop
+from curate.commands.single import analysed
 from curate.sandbox import Tables
 from curate.single import Single
-from curate.stage import FrameProbe, RowStage
 from stages.characters.turns import turns
 from stages.faces.cast import CastError, photos
 from stages.speech.formats import rttm, vtt
@@ -62,14 +60,8 @@ def characters(
     with plain_errors():
         given = [f"people.cast={json.dumps(cast)}"] if cast is not None else []
         given += [f"characters.corrections={json.dumps(corrections)}"] if corrections is not None else []
-        recipe = parse(RECIPE, "curate characters", [*given, *(overrides or [])])
-        probes = [stage for stage in recipe.stages if isinstance(stage, FrameProbe)]
-        stages = [stage for stage in recipe.stages if isinstance(stage, RowStage)]
-        with Progress(console=logs(), transient=True, disable=json_output) as bar:
-            task = bar.add_task("looking and listening", total=None)
-            with Single(video, lambda at_s, of_s: bar.update(task, completed=at_s, total=of_s or None)) as single:
-                tables = single.run(probes, stages)
-                found = summary(single, tables)
+        given += overrides or []
+        found = summary(*analysed(video, RECIPE, given, "looking and listening", json_output))
         lines = [row | {"kind": "speech", "speaker": row["label"]} for row in found["lines"]]
         for place, text in ((rttm_file, rttm(lines, Path(video).stem)), (vtt_file, vtt(lines))):
             if place:

@@ -43,17 +43,6 @@ class Line:
         return min(MOST, float(np.sqrt(max(self.end_s - self.start_s, 0.0) / COUNTED_S)))
 
 
-def covered(start_s: float, end_s: float, spans: Sequence[tuple[float, float]]) -> float:
-    """Share of a span that lies under others, which may overlap."""
-    reach, total = start_s, 0.0
-    for first, last in sorted(spans):
-        first, last = max(first, reach), min(last, end_s)
-        if last > first:
-            total += last - first
-            reach = last
-    return total / (end_s - start_s) if end_s > start_s else 0.0
-
-
 def ratios(lines: Sequence[Line], voices: Sequence[int], people: Sequence[str]) -> np.ndarray:
     """(voices, people) log-likelihood ratios that the voice is the person's and not anybody else's.
 

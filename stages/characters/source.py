@@ -15,8 +15,9 @@ import pyarrow as pa
 from stages.characters import forms
 from stages.characters.corrections import Correction, Group, corrected
 from stages.characters.decode import Decoder
-from stages.characters.evidence import Line, covered, ratios
+from stages.characters.evidence import Line, ratios
 from stages.characters.join import LEAST, joined
+from stages.cover import Cover
 
 Row = dict[str, Any]
 TOGETHER_S = 0.5
@@ -25,6 +26,9 @@ NARRATES, SELDOM = 0.25, 0.5
 """Share of all speech from which a voice without a face may be a narrator, and of speech with a face on screen below
 which one may be in a film where nobody is known to speak."""
 IMPOSSIBLE = -1e3
+MOSTLY = 0.8
+"""Share of a voice's named speech that must have one name for its lines without a name to have it, too. Not all: a line
+that is cut a little off begins with somebody else's last word."""
 STRAY_S = 1.5
 """Seconds of speech, in all, of the smallest voice: embeddings of less are hardly better than a guess."""
 
@@ -41,23 +45,27 @@ class Source:
         self._least = least
         self._people = inputs["people"].to_pylist()
         self._number = {person["person_id"]: n for n, person in enumerate(self._people)}
-        self._spans: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        spans: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         for face in inputs["faces"].to_pylist():
             if face["person_id"] is not None:
-                self._spans[face["person_id"]].append((face["start_s"], face["end_s"]))
+                spans[face["person_id"]].append((face["start_s"], face["end_s"]))
+        seen = {who: Cover(of) for who, of in spans.items()}
+        anybody = Cover(span for of in spans.values() for span in of)
         rows = [row for row in inputs["speech"].to_pylist() if row["kind"] == "speech"]
         self._speech = sorted(rows, key=lambda row: (row["start_s"], row["end_s"]))
-        keys = _keys(self._speech)
+        owners = _owners(self._speech)
+        keys = [row["speaker"] or owners[row["voice"]] for row in self._speech]
         self._voices = list(dict.fromkeys(key for key in keys if key is not None))
         place = {key: n for n, key in enumerate(self._voices)}
-        everybody = [span for spans in self._spans.values() for span in spans]
+        self._numbers = {n: place[key] for n, key in owners.items() if n is not None and key in place}
+        """By number of a voice in `speech` the place of whose it is."""
         self._lines = [
             Line(
                 row["start_s"],
                 row["end_s"],
                 None if key is None else place[key],
-                {who: covered(row["start_s"], row["end_s"], spans) for who, spans in self._spans.items()},
-                covered(row["start_s"], row["end_s"], everybody),
+                {who: cover.share(row["start_s"], row["end_s"]) for who, cover in seen.items()},
+                anybody.share(row["start_s"], row["end_s"]),
             )
             for row, key in zip(self._speech, keys, strict=True)
         ]
@@ -91,12 +99,13 @@ class Source:
     def _apart(self) -> set[tuple[int, int]]:
         """Pairs of voices that sound at once."""
         together: Counter[tuple[int, int]] = Counter()
-        for one, other in combinations(self._lines, 2):
-            if one.voice is None or other.voice is None or one.voice == other.voice:
-                continue
-            both = min(one.end_s, other.end_s) - max(one.start_s, other.start_s)
-            if both > 0:
-                together[min(one.voice, other.voice), max(one.voice, other.voice)] += both  # type: ignore[assignment]
+        for number, one in enumerate(self._lines):
+            for other in self._lines[number + 1 :]:
+                if other.start_s >= one.end_s:
+                    break  # lines stand in order of their starts
+                if one.voice is not None and other.voice is not None and one.voice != other.voice:
+                    both = min(one.end_s, other.end_s) - other.start_s
+                    together[min(one.voice, other.voice), max(one.voice, other.voice)] += both  # type: ignore[assignment]
         named = [n for n, key in enumerate(self._voices) if isinstance(key, str)]
         return {pair for pair, seconds in together.items() if seconds > TOGETHER_S} | set(combinations(named, 2))
 
@@ -117,8 +126,7 @@ class Source:
         for key, correction in corrections:
             for row, group in found:
                 group.label = row["label"]
-            place = {key: n for n, key in enumerate(self._voices) if isinstance(key, int)}
-            found = self._rows(corrected([group for _, group in found], place, key, correction))
+            found = self._rows(corrected([group for _, group in found], self._numbers, key, correction))
         for number, (row, _) in enumerate(found):
             yield {"character_id": f"c{number:03d}"} | {k: v for k, v in row.items() if k != "first"}
 
@@ -137,7 +145,7 @@ class Source:
         return {
             "label": labels[0] if labels else None,
             "name": named[0] if named else None,
-            "voices": sorted({self._speech[n]["voice"] for n in self._numbers(group.voices)} - {None}),
+            "voices": sorted(number for number, voice in self._numbers.items() if voice in group.voices),
             "spoken_as": spoken_as,
             "people": list(group.people),
             "speaking_s": sum(line.end_s - line.start_s for line in lines),
@@ -172,9 +180,6 @@ class Source:
                     number += 1
                 row["label"] = f"unknown {number}"
 
-    def _numbers(self, voices: Sequence[int]) -> list[int]:
-        return [n for n, line in enumerate(self._lines) if line.voice in voices]
-
     def _evidence(self, voices: Sequence[int], person: Row) -> list[Row]:
         column = self._number[person["person_id"]]
         found = [(voice, "seen", self._ratios[voice, column], "seen while it sounds") for voice in voices]
@@ -205,13 +210,23 @@ class Source:
             }
 
 
-def _keys(speech: Sequence[Row]) -> list[int | str | None]:
-    """Of each line the name that subtitles give it, else the number of its voice; None for a voice of so little speech
-    that it is rather a part of another that was not recognised."""
-    seconds: Counter[int | str | None] = Counter()
+def _owners(speech: Sequence[Row]) -> dict[int | None, int | str | None]:
+    """By number of a voice the name that subtitles give nearly all of its named lines, else the number. None for no
+    voice, and for one of so little speech that it is rather a part of another."""
+    seconds: Counter[int | None] = Counter()
+    named: defaultdict[int | None, Counter[str]] = defaultdict(Counter)
     for row in speech:
         seconds[row["voice"]] += row["end_s"] - row["start_s"]
-    return [row["speaker"] or (row["voice"] if seconds[row["voice"]] >= STRAY_S else None) for row in speech]
+        if row["speaker"]:
+            named[row["voice"]][row["speaker"]] += row["end_s"] - row["start_s"]
+    owners: dict[int | None, int | str | None] = {
+        voice: voice if total >= STRAY_S else None for voice, total in seconds.items()
+    }
+    for voice, names in named.items():
+        ((name, most),) = names.most_common(1)
+        if voice is not None and most >= MOSTLY * names.total():
+            owners[voice] = name
+    return owners
 
 
 def _same(one: str, other: str) -> bool:

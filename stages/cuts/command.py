@@ -7,14 +7,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from curate.commands import JsonOption, logs, plain_errors
-from curate.recipe import parse
+from curate.commands import JsonOption, plain_errors
+from curate.commands.single import analysed
 from curate.sandbox import Tables
 from curate.single import Single
-from curate.stage import FrameProbe, RowStage
 from stages.takes import COUNTED
 
 RECIPE = "{name: cuts, stages: {signals: {}, cuts: {}, takes: {}}}"
@@ -32,14 +30,8 @@ def cuts(
 ) -> None:
     """Show where the shots of one video end, by what transition, and which takes lie between them."""
     with plain_errors():
-        recipe = parse(RECIPE, "curate cuts", [f"cuts.detector={detector}", *(overrides or [])])
-        probes = [stage for stage in recipe.stages if isinstance(stage, FrameProbe)]
-        stages = [stage for stage in recipe.stages if isinstance(stage, RowStage)]
-        with Progress(console=logs(), transient=True, disable=json_output) as bar:
-            task = bar.add_task("looking for cuts", total=None)
-            with Single(video, lambda at_s, of_s: bar.update(task, completed=at_s, total=of_s or None)) as single:
-                tables = single.run(probes, stages)
-                found = summary(single, tables)
+        given = [f"cuts.detector={detector}", *(overrides or [])]
+        found = summary(*analysed(video, RECIPE, given, "looking for cuts", json_output))
     if json_output:
         typer.echo(json.dumps(found))
     else:

@@ -9,14 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
-from curate.commands import WRONG_USE, JsonOption, logs, plain_errors, stop
-from curate.recipe import parse
+from curate.commands import WRONG_USE, JsonOption, plain_errors, stop
+from curate.commands.single import analysed
 from curate.sandbox import Tables
 from curate.single import Single
-from curate.stage import FrameProbe, RowStage
+from stages.cover import Cover
 from stages.faces import sheet as sheets
 from stages.faces.cast import CastError, photos
 
@@ -51,14 +50,8 @@ def faces(
             stop(str(error), WRONG_USE)
     with plain_errors():
         given = [f"people.cast={json.dumps(cast)}"] if cast is not None else []
-        recipe = parse(RECIPE, "curate faces", [*given, *(overrides or [])])
-        probes = [stage for stage in recipe.stages if isinstance(stage, FrameProbe)]
-        stages = [stage for stage in recipe.stages if isinstance(stage, RowStage)]
-        with Progress(console=logs(), transient=True, disable=json_output) as bar:
-            task = bar.add_task("looking for faces", total=None)
-            with Single(video, lambda at_s, of_s: bar.update(task, completed=at_s, total=of_s or None)) as single:
-                tables = single.run(probes, stages)
-                found = summary(single, tables)
+        single, tables = analysed(video, RECIPE, [*given, *(overrides or [])], "looking for faces", json_output)
+        found = summary(single, tables)
         if sheet is not None:
             sheets.write(sheet, tables["people"].to_pylist(), tables["face_tracks"].to_pylist())
     if json_output:
@@ -91,7 +84,7 @@ def show(console: Console, found: dict[str, Any]) -> None:
             "" if sure is None else f"{sure:.2f}",
             f"{person['screen_s']:.1f} s",
             str(len(person["clips"])),
-            ", ".join(f"{start:.1f}–{end:.1f}" for start, end in spans([times[t] for t in person["tracks"]])),
+            ", ".join(f"{start:.1f}–{end:.1f}" for start, end in Cover(times[t] for t in person["tracks"]).spans),
             escape(person["unnamed"] or ""),
         )
     console.print(table)
@@ -101,14 +94,3 @@ def show(console: Console, found: dict[str, Any]) -> None:
         console.print(f"{when}: a face of nobody that can be told ({track['unmeasured']})", highlight=False)
     if found["stopped_early"]:
         console.print(f"reading stopped early: {found['stopped_early']}", highlight=False, markup=False)
-
-
-def spans(times: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Spans in order, those that touch made one."""
-    joined: list[tuple[float, float]] = []
-    for start, end in sorted(times):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        else:
-            joined.append((start, end))
-    return joined

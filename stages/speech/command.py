@@ -8,13 +8,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from curate.commands import JsonOption, logs, plain_errors
-from curate.recipe import parse
-from curate.single import Single
-from curate.stage import Row, RowStage
+from curate.commands import JsonOption, plain_errors
+from curate.commands.single import analysed
+from curate.stage import Row
 from stages.speech.formats import rttm, vtt, who
 
 RECIPE = "{name: speech, stages: {speech: {}}}"
@@ -32,13 +30,8 @@ def speech(
 ) -> None:
     """Show who speaks when in one file, and what is said."""
     with plain_errors():
-        recipe = parse(RECIPE, "curate speech", overrides or [])
-        stages = [stage for stage in recipe.stages if isinstance(stage, RowStage)]
-        with Progress(console=logs(), transient=True, disable=json_output) as bar:
-            task = bar.add_task("listening", total=None)
-            watch = lambda at_s, of_s: bar.update(task, completed=at_s, total=of_s or None)  # noqa: E731
-            with Single(video, watch, sound_only=True) as single:
-                rows = single.run([], stages)["speech"].drop_columns(["source_id"]).to_pylist()
+        _, tables = analysed(video, RECIPE, overrides or [], "listening", json_output, sound_only=True)
+        rows = tables["speech"].drop_columns(["source_id"]).to_pylist()
         for place, text in ((rttm_file, rttm(rows, Path(video).stem)), (vtt_file, vtt(rows))):
             if place:
                 place.write_text(text, encoding="utf-8")

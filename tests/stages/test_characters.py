@@ -17,18 +17,21 @@ from schemas import faces, speech
 from stages.characters import forms
 from stages.characters.command import characters as command
 from stages.characters.corrections import CorrectionError
-from stages.characters.evidence import covered
 from stages.characters.join import ANOTHER, LEAST, joined
 from stages.characters.stage import Characters, Dialogue
 from stages.characters.turns import turns
+from stages.cover import Cover
 
 spans = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted), max_size=6)
 
 
 @given(spans)
-def test_covered_counts_each_moment_once(given_spans):
+def test_a_cover_counts_each_moment_once(given_spans):
     moments = [any(a <= t + 0.5 <= b for a, b in given_spans) for t in range(5, 25)]
-    assert covered(5, 25, [tuple(span) for span in given_spans]) == pytest.approx(np.mean(moments))
+    cover = Cover(map(tuple, given_spans))
+    assert cover.share(5, 25) == pytest.approx(np.mean(moments))
+    assert cover.seconds(-10, 100) == pytest.approx(sum(b - a for a, b in cover.spans))
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(cover.spans))
 
 
 @settings(deadline=None, max_examples=60)
@@ -184,6 +187,18 @@ def test_wrong_corrections_are_told(tmp_path, text, wrong):
         joined_tables(*shot_and_reverse(), corrections=str(tmp_path / "who.yaml"))
 
 
+def test_a_voice_that_subtitles_name_in_part_has_that_name():
+    heard, seen = shot_and_reverse()
+    heard = [(a, b, v, {"speaker": "Cy"} if n in (1, 3) else {}) for n, (a, b, v, _) in enumerate(heard)]
+    told, lines = joined_tables(heard, seen)
+    assert {(row["label"], *row["voices"]) for row in told} == {("a", 1), ("Cy", 2)}
+    assert [line["name"] for line in lines] == [None, "Cy"] * 5
+    assert [line["by"] for line in lines[1::2]] == ["subtitle", "subtitle", "voice", "voice", "voice"]
+    heard = [(a, b, v, more | ({"speaker": "Di"} if n == 5 else {})) for n, (a, b, v, more) in enumerate(heard)]
+    _, lines = joined_tables(heard, seen)  # two names: its other lines are of neither
+    assert [line["name"] for line in lines[1::2]] == ["Cy", "Cy", "Di", None, None]
+
+
 def test_nobody_seen_and_nobody_heard():
     assert joined_tables([], []) == ([], [])
     told, lines = joined_tables([(0.0, 2.0, 1, {})], [])
@@ -226,7 +241,7 @@ def test_a_film_with_known_truth(footage, tmp_path):
     right = total = 0.0
     for line in json.loads(film.with_suffix(".json").read_text())["utterances"]:
         mine = [
-            covered(line["start"], line["end"], [(turn["start"], turn["end"])])
+            Cover([(turn["start"], turn["end"])]).share(line["start"], line["end"])
             for turn in found["utterances"]
             if turn["character"] == line["character"]
         ]
