@@ -262,9 +262,10 @@ def _missing(
     assert made is not None  # noqa: S101 - it is one of the stage's inputs
     database.register("decided", dataset.scan(made.writes, keys[decided]))
     database.register("have", dataset.scan(stage.writes, keys[stage.writes.name]))
-    looked = (
-        "coalesce(unmeasured not like 'not looked at%', true)" if "unmeasured" in stage.writes.schema.names else "true"
-    )
+    names = stage.writes.schema.names
+    looked = "coalesce(unmeasured not like 'not looked at%', true)" if "unmeasured" in names else "true"
+    if "kept" in names:  # it has rows for the other clips of a kept clip's source, too
+        looked += " and kept"
     ((missing, surplus),) = database.sql(
         f"""
         with wanted as (
@@ -273,7 +274,7 @@ def _missing(
         ), done as (select distinct clip_id from have where clip_id is not null and {looked})
         select count(*) filter (d.clip_id is null), count(*) filter (w.clip_id is null)
         from wanted w full join done d on w.clip_id = d.clip_id
-        """  # noqa: S608 - the one thing spliced in is a constant
+        """  # noqa: S608 - what is spliced in are constants
     ).fetchall()
     return Work(stage.name, int(missing)) if missing or surplus else None
 

@@ -12,6 +12,9 @@ import pytest
 from engine import curate, fingerprint, parts
 
 from curate.cli import main
+from curate.dataset import Dataset, to_arrow
+from curate.redecide import outstanding
+from schemas import decisions, tree
 
 MEDIA = ("takes/pancake.mkv", "takes/yoga.mp4")
 SETTINGS = ["takes.min_s=5", "screen.rules={long: {column: clips.duration_s, min: 6}}", "clips.preset=ultrafast"]
@@ -95,6 +98,17 @@ def test_deciding_anew_is_the_same_as_running_from_scratch(dataset, sources, sch
     curate([], dataset, scheduler, [*SETTINGS, MOVING, override])
     assert fingerprint(dataset) == fingerprint(scratch)
     assert json.loads(command("status", dataset, "--json").stdout)["to_do"] == []
+
+
+def test_a_rejected_take_in_the_tree_of_a_kept_source_is_nothing_to_do(dataset):
+    place = Dataset(str(dataset))
+    out = next(row for row in place.scan(decisions.TABLE).to_table().to_pylist() if not row["kept"])
+    key = next(key for key in place.keys("tree") if place.read_part(tree.TABLE, key).num_rows)
+    nodes = place.read_part(tree.TABLE, key).to_pylist()
+    for kept, work in ((False, []), (True, ["tree", "caption", "pack", "shard", "index"])):
+        other = nodes[-1] | {"node_id": "other", "clip_id": out["clip_id"], "kept": kept}
+        place.write_part(tree.TABLE, key, to_arrow(tree.TABLE, [*nodes, other]), {})
+        assert [todo["stage"] for todo in outstanding(place)] == work
 
 
 def test_the_dataset_is_consistent_at_once_and_says_what_is_to_do(dataset):
