@@ -24,7 +24,7 @@ from curate.folder import decoded
 from curate.recipe import Recipe
 from curate.redecide import DECIDING, command, outstanding
 from curate.rules.rule import Rule, is_number
-from schemas import captions, clips, decisions, errors, ledger, media, screening, shards
+from schemas import caption_checks, captions, clips, decisions, errors, ledger, media, screening, shards
 
 MOST_CLIPS = 20_000
 """Clips on the page. Of a larger dataset it shows a sample, the same each time, and says so."""
@@ -54,8 +54,8 @@ def gather(dataset: Dataset) -> Shown:
     """Everything that the page needs at once."""
     recipe, summary = read_recipe(dataset), read_summary(dataset)
     with duckdb.connect() as database:
-        for table in (ledger.TABLE, clips.TABLE, decisions.TABLE, screening.TABLE, media.TABLE, captions.TABLE):
-            database.register(table.name, dataset.scan(table))
+        for module in (ledger, clips, decisions, screening, media, captions, caption_checks):
+            database.register(module.TABLE.name, dataset.scan(module.TABLE))
         ((total,),) = database.sql("select count(*) from ledger where kind = 'clip'").fetchall()
         rows = database.sql(_CLIPS, params={"most": MOST_CLIPS}).to_arrow_table()
         database.register("shown", rows)
@@ -82,7 +82,10 @@ def gather(dataset: Dataset) -> Shown:
 
 _CLIPS = """
 with caption as (
-    select clip_id, string_agg(text, ' ' order by start_s) as text from captions where level = 'shot' group by clip_id
+    select c.clip_id, string_agg(w.text, ' ' order by c.start_s) as text
+    from captions c left join caption_checks k on k.source_id = c.source_id and k.node_id = c.node_id
+    join captions w on w.source_id = c.source_id and w.node_id = coalesce(k.text_from, c.node_id)
+    where c.level = 'shot' group by c.clip_id
 ), chosen as (
     select * from ledger where kind = 'clip' order by md5(clip_id) limit $most
 )
