@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.longtune.errors import UsageError
+from pipelines.longtune.methods.options import MethodOptions, TeacherForcingOptions
 
 # Wan2.1: one latent for the first frame, then one for every 4; a latent covers 8x8 pixels, a token 2x2 latents.
 FRAMES_PER_LATENT = 4
@@ -173,6 +174,7 @@ class Config(_Part):
     model: ModelConfig
     data: DataConfig = Field(default_factory=lambda: DataConfig())
     causal: CausalConfig = Field(default_factory=lambda: CausalConfig())
+    method: MethodOptions = Field(default_factory=lambda: TeacherForcingOptions())
     train: TrainConfig = Field(default_factory=lambda: TrainConfig())
     sample: SampleConfig = Field(default_factory=lambda: SampleConfig())
 
@@ -248,6 +250,7 @@ def _keys_beside(location: tuple[Any, ...]) -> list[str]:
         "model.tiny": TinyConfig,
         "data": DataConfig,
         "causal": CausalConfig,
+        "method": MethodOptions,
         "train": TrainConfig,
         "sample": SampleConfig,
     }

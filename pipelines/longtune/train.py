@@ -21,8 +21,9 @@ from pipelines.longtune.data.loader import Batch, open_batches
 from pipelines.longtune.data.shards import list_shards
 from pipelines.longtune.errors import TuneError, UsageError
 from pipelines.longtune.generate import generate_video
+from pipelines.longtune.methods.method import LatentBatch, Method, Prompt, Tools
 from pipelines.longtune.methods.reconstruction import reconstruction_loss
-from pipelines.longtune.methods.teacher_forcing import teacher_forcing_loss
+from pipelines.longtune.methods.teacher_forcing import TeacherForcing
 from pipelines.longtune.progress import Reporter
 from pipelines.longtune.runfolder import RunFolder
 from pipelines.longtune.vae import encode, measure_scale, to_pixels
@@ -78,7 +79,18 @@ class _Run:
             self.generator = load_generator(self.checkpoint).to(self.device)
             report.say(f"resuming {folder.path} after {self.state.stage} step {self.state.step}")
         folder.rewind(self._is_before)
-        self.embed = self.generator.embedder(config.model.text_tokens)
+        self.method: Method = TeacherForcing(
+            Tools(
+                self.generator.transformer,
+                self.generator.vae,
+                self.generator.embedder(config.model.text_tokens),
+                config.causal,
+                config.data.latents,
+                config.train.flow_shift,
+                self.device,
+            ),
+            config.method,
+        )
         self.batches = self._batches(shards)
 
     def train_vae(self) -> None:
@@ -163,9 +175,11 @@ class _Run:
 
     def _teacher_force(self, batch: Batch) -> Tensor:
         latents = encode(self.generator.vae, self._pixels(batch))
-        text = self.embed(batch.captions)
-        shift = self.config.train.flow_shift
-        return teacher_forcing_loss(self.generator.transformer, latents, text, self.config.causal, shift, self.rng)
+        frames = torch.arange(latents.shape[2], device=self.device)
+        target = torch.ones(len(latents), len(frames), dtype=torch.bool, device=self.device)
+        timelines = [[Prompt(0, caption)] for caption in batch.captions]
+        takes = LatentBatch(latents, frames, target, batch.captions, timelines, batch.names)
+        return self.method.losses(takes, self.state.step, self.rng)["generator"].value
 
     def _pixels(self, batch: Batch) -> Tensor:
         if batch.video is None:

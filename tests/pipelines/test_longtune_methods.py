@@ -5,7 +5,9 @@ import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler
 
 from pipelines.longtune.config import CausalConfig, Config
-from pipelines.longtune.methods.teacher_forcing import teacher_forcing_loss
+from pipelines.longtune.methods.method import LatentBatch, Prompt, Tools
+from pipelines.longtune.methods.options import TeacherForcingOptions
+from pipelines.longtune.methods.teacher_forcing import TeacherForcing
 from pipelines.longtune.noise import block_levels, noised, schedule, shifted
 from pipelines.longtune.text import clean_caption
 from pipelines.longtune.vae import StreamingDecoder, encode, measure_scale, to_bytes, to_pixels
@@ -60,8 +62,15 @@ def test_teacher_forcing_loss_is_the_velocity_s_error_on_the_noisy_half():
             noise = (noisy - (1 - sigma[:, None, :, None, None]) * clean) / sigma[:, None, :, None, None]
             return torch.cat([torch.full_like(past, 1e6), noise - clean], dim=2), []
 
-    loss = teacher_forcing_loss(Oracle(), clean, torch.zeros(1, 1, 1), layout, 5.0, torch.Generator().manual_seed(0))
-    assert loss.item() < 1e-8
+    device = torch.device("cpu")
+    tools = Tools(Oracle(), None, lambda captions: torch.zeros(1, 1, 1), layout, 4, 5.0, device)
+    batch = LatentBatch(
+        clean, torch.arange(4), torch.ones(1, 4, dtype=torch.bool), ["a take"], [[Prompt(0, "a take")]], ["key"]
+    )
+    method = TeacherForcing(tools, TeacherForcingOptions())
+    loss = method.losses(batch, 0, torch.Generator().manual_seed(0))["generator"]
+    assert loss.value.item() < 1e-8
+    assert loss.by_sample.shape == (1,)
     assert torch.equal(seen["past"], clean)
     assert (seen["timestep"][:, :4] == 0).all()
     assert seen["positions"].tolist() == [0, 1, 2, 3] * 2

@@ -21,7 +21,7 @@ TOKENS = 6  # of a frame of 4 x 6 latents
 def causal_mask(frames, tokens, layout):
     """What clean frames see of clean frames in training: what a stream's cache must amount to."""
     clean = frames * tokens
-    return teacher_forcing_mask(frames, tokens, layout)[:clean, :clean]
+    return teacher_forcing_mask(torch.arange(frames), tokens, layout)[:clean, :clean]
 
 
 def latents(frames: int, batch: int = 1, seed: int = 0) -> torch.Tensor:
@@ -135,7 +135,7 @@ def test_teacher_forcing_trains_what_streaming_does(model, text):
             timestep,
             text,
             positions=torch.arange(12).repeat(2),
-            mask=teacher_forcing_mask(12, TOKENS, layout),
+            mask=teacher_forcing_mask(torch.arange(12), TOKENS, layout),
         )
     stream = CausalStream(model, text, layout, span=12)
     for index, (clean_block, noisy_block) in enumerate(zip(clean.split(3, dim=2), noisy.split(3, dim=2), strict=True)):

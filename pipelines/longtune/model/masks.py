@@ -32,14 +32,13 @@ def visible(query: Tensor, key: Tensor, layout: CausalConfig, *, own_block: bool
     return past & ((key >= end - layout.window) | (key < layout.sink))
 
 
-def teacher_forcing_mask(frames: int, tokens_per_frame: int, layout: CausalConfig) -> Tensor:
-    """Mask of the sequence [clean | noisy], twice `frames` long.
+def teacher_forcing_mask(index: Tensor, tokens_per_frame: int, layout: CausalConfig) -> Tensor:
+    """Mask of the sequence [clean | noisy] of frames with the numbers `index`, shape (frames,).
 
     Clean sees clean as a cache would be filled; noisy sees the clean frames of strictly earlier blocks, and the noisy
     frames of its own block, just as a block sees the cache when it is sampled. (Teacher forcing as in Self-Forcing's
     `CausalDiffusion` and Causal-Forcing's stage 1.)
     """
-    index = torch.arange(frames)
     own = index[:, None] // layout.block == index[None, :] // layout.block
     clean_rows = torch.cat([visible(index, index, layout, own_block=True), torch.zeros_like(own)], dim=1)
     noisy_rows = torch.cat([visible(index, index, layout, own_block=False), own], dim=1)
