@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from urllib.parse import quote, unquote
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from curate.scratch import scratch_folder
 
 TEMPORARY = ".tmp-"
 """Mark in the names of files that are being written; what a killed run left behind is found by it."""
@@ -144,7 +145,7 @@ def fetched(url: str) -> Iterator[str]:
     if isinstance(fs, LocalFileSystem):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
+    with scratch_folder() as folder:
         local = os.path.join(folder, "source" + os.path.splitext(path)[1])
         fs.get_file(path, local)
         yield local

@@ -5,7 +5,6 @@ The same child process, probes and row stages as in a run, one after the other, 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -18,6 +17,7 @@ from curate.folder import fetched
 from curate.listing import InputError, listing
 from curate.recipe import Limits
 from curate.sandbox import ChildDiedError, ChildRaisedError, Sandbox, Tables
+from curate.scratch import scratch_folder
 from curate.stage import FrameProbe, Row, RowStage
 from curate.work.context import deadline
 from schemas import sources
@@ -54,7 +54,7 @@ class Single:
         self._sandbox = Sandbox(limits.memory_gib, limits.stall_s)
         self._open = ExitStack()
         self._open.callback(self._sandbox.close)
-        self._scratch = self._open.enter_context(tempfile.TemporaryDirectory(prefix="longtake-"))
+        self._scratch = str(self._open.enter_context(scratch_folder()))
         self.source: Row = {"source_id": keys.digest([self.path]), "paths": [self.path], "user": "{}"}
         self.decode: Row = {}
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
 from curate.folder import Folder, fetched
+from curate.scratch import scratch_folder
 
 
 class DatasetWorkspace:
@@ -17,17 +16,17 @@ class DatasetWorkspace:
 
     def __init__(self, folder: Folder, progress: Callable[[float], None]) -> None:
         self._folder = folder
+        self._open = ExitStack()
         self.progress = progress
 
     @cached_property
     def scratch(self) -> Path:
         """Made when first asked for: to make and remove a folder takes a disk longer than most tasks."""
-        return Path(tempfile.mkdtemp(prefix="longtake-"))
+        return self._open.enter_context(scratch_folder())
 
     def clear(self) -> None:
         """Delete the scratch folder, if there is one."""
-        if "scratch" in vars(self):
-            shutil.rmtree(self.scratch)
+        self._open.close()
 
     def source(self, path: str) -> AbstractContextManager[str]:
         return fetched(path)

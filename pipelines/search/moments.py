@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +18,7 @@ from curate.books import read_recipe
 from curate.dataset import Dataset
 from curate.folder import decoded
 from curate.models import WeightsError
+from curate.scratch import scratch_folder
 from curate.stage import Row
 from pipelines.search.words import PLAIN, WORD, Words
 from schemas import caption_checks, caption_vectors, captions, clips, decisions, media, sources
@@ -207,8 +207,8 @@ def opened(dataset: Dataset, level: str | None = None, kept: bool = False) -> It
     encoder = ProcessPoolExecutor(1, get_context("spawn"))  # torch alone takes as much memory as all else
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="longtake-search-") as folder,
-            duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": folder}) as database,
+            scratch_folder() as folder,
+            duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(folder)}) as database,
         ):
             yield Moments(dataset, database, encoder, level, kept)
     finally:
