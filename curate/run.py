@@ -18,6 +18,7 @@ from curate import cluster, ledger, plan, work
 from curate.books import states, write_recipe, write_summary
 from curate.cluster import Driver
 from curate.dataset import Dataset, to_arrow
+from curate.history import recorded
 from curate.keys import digest
 from curate.ledger import Step
 from curate.listing import Listing, listing
@@ -65,7 +66,7 @@ def run(
     began = time.monotonic()
     dataset = Dataset(dataset_url)
     found = listing(inputs)
-    with dataset.locked():
+    with dataset.locked(), recorded(dataset, recipe.name, inputs) as record:
         dataset.sweep()
         job = _Job(recipe, dataset, reporter, scheduler, workers)
         with job:
@@ -76,6 +77,8 @@ def run(
             for segment in plan.segments(recipe):
                 job.segment(segment)
             summary = job.close_books()
+        record.tasks, record.states, record.seconds = summary.tasks, summary.states, summary.seconds
+        record.funnel = [vars(step) for step in summary.funnel]
     summary.wall_s = time.monotonic() - began
     summary.passed_over = found.passed_over
     return summary

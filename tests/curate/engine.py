@@ -49,5 +49,5 @@ def parts(dataset: Path) -> dict[str, int]:
 
 def fingerprint(dataset: Path) -> dict[str, str]:
     """Checksums of all that must be the same however a dataset came about."""
-    files = [p for p in dataset.rglob("*") if p.is_file() and p.name != ".lock"]
+    files = [p for p in dataset.rglob("*") if p.is_file() and p.name != ".lock" and p.parent.name != "runs"]
     return {str(p.relative_to(dataset)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}

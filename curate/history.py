@@ -1,0 +1,141 @@
+"""What each run of a dataset came to: a small file a run under `runs/`, and a profile of what it left.
+
+A record is written when a run begins and replaced when it ends, so that one that was killed is told by its record, too.
+The profile (scores' distributions, captions) lets a later night be compared with this one, when its rows are gone.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from curate import __version__
+from curate.dataset import Dataset
+from curate.profile import measure
+
+FOLDER = "runs"
+KEPT = 1000
+"""Records of the latest runs that are kept: nearly three years of nights."""
+
+RUNNING, DONE, FAILED, STOPPED = "running", "done", "failed", "stopped"
+
+
+@dataclass
+class Record:
+    """A run. Times are ISO 8601 in UTC; a record that says `running` while nobody holds the dataset was killed."""
+
+    id: str
+    state: str
+    began: str
+    recipe: str
+    inputs: list[str]
+    longtake: str = __version__
+    ended: str | None = None
+    wall_s: float | None = None
+    error: str | None = None
+    tasks: int = 0
+    states: dict[str, dict[str, int]] = field(default_factory=dict)
+    funnel: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Worker seconds by stage."""
+    profile: str | None = None
+    """Id of the run whose profile this one's is: its own, or the latest before it that changed anything."""
+
+
+@contextmanager
+def recorded(dataset: Dataset, recipe: str, inputs: Sequence[str]) -> Iterator[Record]:
+    """A record of what happens in the block, which fills it in. Only the holder of the dataset's lock may do so."""
+    began, clock = datetime.now(UTC), time.monotonic()
+    name = f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    record = Record(name, RUNNING, began.isoformat(timespec="seconds"), recipe, list(inputs))
+    before = _read(dataset, known[-1]) if (known := _ids(dataset)) else None
+    _write(dataset, record)
+    try:
+        yield record
+        record.state = DONE
+        same = before.profile if before and not record.tasks else None
+        record.profile = same if same and dataset.exists(_profile(same)) else name
+        if record.profile == name:
+            dataset.write(_profile(name), json.dumps(measure(dataset)).encode())
+    except BaseException as error:
+        record.state = STOPPED if isinstance(error, KeyboardInterrupt) else FAILED
+        record.error = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        record.ended = datetime.now(UTC).isoformat(timespec="seconds")
+        record.wall_s = round(time.monotonic() - clock, 3)
+        _write(dataset, record)
+        _prune(dataset)
+
+
+def records(dataset: Dataset) -> list[Record]:
+    """All runs that are remembered, the oldest first. What cannot be read is passed over."""
+    return [record for name in _ids(dataset) if (record := _read(dataset, name))]
+
+
+def profile(dataset: Dataset, run: str | None = None) -> dict[str, Any]:
+    """What a run left, or what the dataset holds now.
+
+    Args:
+        run: an id, or a number from the end: -1 is the latest run, -2 the one before.
+
+    Raises:
+        LookupError: no such run is remembered, or it ended before it left a profile.
+    """
+    if run is None:
+        return measure(dataset)
+    known = {record.id: record for record in records(dataset)}
+    if run.startswith("-") and run[1:].isdecimal() and 0 < int(run[1:]) <= len(known):
+        run = list(known)[int(run)]
+    if run not in known:
+        raise LookupError(f"{dataset.url} remembers no run {run!r}; curate history {dataset.url} lists them")
+    of = known[run].profile
+    if of is None or not dataset.exists(_profile(of)):
+        raise LookupError(f"{dataset.url}: run {run} left no profile, because it is {known[run].state}")
+    return dict(json.loads(dataset.read(_profile(of))))
+
+
+def latest_profile(dataset: Dataset) -> dict[str, Any] | None:
+    """What the latest run that ended well left; None if there is none."""
+    for run in reversed(_ids(dataset)):
+        record = _read(dataset, run)
+        if record is not None and record.profile and dataset.exists(_profile(record.profile)):
+            return dict(json.loads(dataset.read(_profile(record.profile))))
+    return None
+
+
+def _profile(run: str) -> str:
+    return f"{FOLDER}/{run}.profile.json"
+
+
+def _write(dataset: Dataset, record: Record) -> None:
+    dataset.write(f"{FOLDER}/{record.id}.json", json.dumps(asdict(record), indent=1).encode())
+
+
+def _ids(dataset: Dataset) -> list[str]:
+    names = (name.removesuffix(".json") for name in dataset.names(FOLDER) if name.endswith(".json"))
+    return sorted(name for name in names if not name.endswith(".profile"))
+
+
+def _read(dataset: Dataset, run: str) -> Record | None:
+    try:
+        return Record(**json.loads(dataset.read(f"{FOLDER}/{run}.json")))
+    except (ValueError, TypeError):  # cut short by a full disk, or of a later version
+        return None
+
+
+def _prune(dataset: Dataset) -> None:
+    known = _ids(dataset)
+    if len(known) <= KEPT:
+        return
+    oldest = _read(dataset, known[-KEPT])
+    for run in known[:-KEPT]:
+        dataset.remove(f"{FOLDER}/{run}.json")
+        if oldest is None or oldest.profile != run:
+            dataset.remove(_profile(run))

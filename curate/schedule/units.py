@@ -1,0 +1,83 @@
+"""Schedules for machines that keep the time already: a systemd unit that serves all, a Kubernetes CronJob of one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from curate.schedule.runs import STOP_S
+from curate.schedule.store import FOLDER_VARIABLE, Schedule, Store
+
+
+def systemd(store: Store) -> str:
+    """A service that runs `curate schedule serve` over the store for as long as the machine is up."""
+    words = [sys.executable, "-m", "curate.cli", "schedule", "serve", "--log-format", "json"]
+    return f"""[Unit]
+Description=Longtake: scheduled curation
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+ExecStart={" ".join(_word(word) for word in words)}
+Environment={_word(f"{FOLDER_VARIABLE}={store.folder.resolve()}")}
+Restart=on-failure
+RestartSec=30
+# The server hands the signal on to the runs, which put down what they hold.
+KillMode=mixed
+TimeoutStopSec={STOP_S + 30:.0f}
+NoNewPrivileges=yes
+PrivateTmp=yes
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def kubernetes(schedule: Schedule, image: str, claim: str | None) -> str:
+    """A CronJob of `curate run`. Kubernetes keeps the time, refuses overlaps and remembers runs in our place.
+
+    Args:
+        schedule: which; its recipe must be a bundled one, or lie on the claim.
+        image: with longtake installed.
+        claim: a persistent volume claim with the local paths, mounted where these lie.
+    """
+    container: dict[str, Any] = {"name": "curate", "image": image, "command": ["curate", *schedule.command()]}
+    pod: dict[str, Any] = {"restartPolicy": "Never", "containers": [container]}
+    if claim:
+        folders = [Path(path) for path in (*schedule.inputs, schedule.output) if path.startswith("/")]
+        mounted = _common(folders)
+        container["volumeMounts"] = [{"name": "data", "mountPath": mounted}]
+        pod["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]
+    spec: dict[str, Any] = {"backoffLimit": 2, "template": {"spec": pod}}
+    if schedule.longest_h:
+        spec["activeDeadlineSeconds"] = round(schedule.longest_h * 3600)
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": schedule.name, "labels": {"app.kubernetes.io/name": "longtake"}},
+        "spec": {
+            "schedule": schedule.cron,
+            "timeZone": schedule.timezone,
+            "concurrencyPolicy": "Forbid",
+            "successfulJobsHistoryLimit": 7,
+            "failedJobsHistoryLimit": 7,
+            "jobTemplate": {"spec": spec},
+        },
+    }
+    return yaml.safe_dump(job, sort_keys=False, width=110)
+
+
+def _word(text: str) -> str:
+    """A word of a unit file: quoted, with nothing for systemd to expand."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _common(folders: list[Path]) -> str:
+    """The folder that holds all of some files and folders."""
+    parents = [[*reversed(folder.parents)] for folder in folders]
+    shared = [level[0] for level in zip(*parents, strict=False) if len(set(level)) == 1]
+    return str(shared[-1]) if len(shared) > 1 else "/data"
