@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.table import Table
 from curate import recipe as recipes
 from curate.commands import FAILED, WRONG_USE, JsonOption, logs, plain_errors, stop
 from curate.dataset import Dataset
+from curate.forecast import verdict
 from curate.ledger import Step
 from curate.progress import Reporter
 from curate.run import Summary
@@ -55,17 +56,30 @@ def run(
             stop(f"{output} has no sources yet; name some with -i", WRONG_USE)
         with Reporter(console, quiet=json_output) as reporter:
             summary = run_job(plan, given, output, reporter, scheduler, workers, retry_failed)
+        off = verdict(Dataset(output), plan)
     if not sum(summary.states["source"].values()):
         stop(
             f"no video was found in {', '.join(given)}; {summary.passed_over} files of other kinds were passed over",
             WRONG_USE,
         )
     if json_output:
-        typer.echo(json.dumps({**asdict(summary), "failed": summary.failed, "dataset": output}))
+        typer.echo(json.dumps({**asdict(summary), "failed": summary.failed, "dataset": output, "forecast": off}))
     else:
         show(console, summary, output)
+        if off:
+            console.print(f"Forecast: {_judged(off)}", highlight=False)
     if strict and summary.failed:
         raise typer.Exit(FAILED)
+
+
+def _judged(off: dict[str, Any]) -> str:
+    """How wrong a forecast was, in words."""
+    units = {"wall_h": "h", "worker_h": "worker h", "disk_gb": "GB", "kept_h": "h kept"}
+    told = []
+    for name, found in off.items():
+        share = "" if found["off"] is None else f" ({found['off']:+.0%})"
+        told.append(f"{found['forecast'][0]:.3g} {units[name]}, was {found['real']:.3g}{share}")
+    return "; ".join(told)
 
 
 def show(console: Console, summary: Summary, output: str) -> None:
