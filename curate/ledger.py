@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
 
-from curate import keys
+from curate import keys, tombstones
 from curate.dataset import Dataset, encode_part
 from curate.stage import Row
+from curate.tombstones import HIDDEN, PURGED
 from schemas import caption_checks, captions, clips, decisions, errors, ledger, media, screening, shards
 from schemas import sources as source_table
 
@@ -20,6 +21,8 @@ SOURCE_COLUMNS = ("source_id", "path", "failure", "duration_s")
 
 NO_CLIP = "no take was found in it"
 UNTOLD = "no caption of it may be used"
+PURGE = "purge"
+"""The stage that ledger and funnel name for what `curate purge` took out."""
 
 
 TABLES = {
@@ -63,12 +66,26 @@ def build(
     A clip is failed where a stage failed on it or on its source; otherwise rejected or kept as `decisions` says, and
     kept where the recipe decides nothing. One that `screening` turned down is rejected by the stage that writes
     that, and, where shards are made, one whose caption may not be used by the stage that found it so. A source is
-    failed where a stage failed on it, kept where a clip of it is.
+    failed where a stage failed on it, kept where a clip of it is. What was purged stands there without name: a source
+    as purged, a span of one that stays as a rejected clip.
     """
     with duckdb.connect() as database:
         _register(database, dataset, sources, table_keys, writers)
-        table = database.sql(_LEDGER).to_arrow_table()
-    return table.cast(ledger.TABLE.schema)
+        table = database.sql(_LEDGER).to_arrow_table().cast(ledger.TABLE.schema)
+    spans = list(_purged_spans(tombstones.load(dataset), sources))
+    if not spans:
+        return table
+    whole = pa.concat_tables([table, pa.Table.from_pylist(spans, schema=table.schema)])
+    return whole.sort_by([("kind", "descending"), ("source_id", "ascending"), ("clip_id", "ascending")])
+
+
+def _purged_spans(stones: tombstones.Tombstones, sources: Sequence[Row]) -> Iterator[Row]:
+    """A row for each span that was taken out of a source that is there."""
+    for source in sources:
+        for span in stones.spans(source["source_id"]):
+            row = {"kind": "clip", "source_id": source["source_id"], "clip_id": f"{PURGED}-{span.name[:12]}"}
+            row |= {"path": source["path"], "state": "rejected", "stage": PURGE, "reason": span.reason}
+            yield row | {"duration_s": span.end_s - span.start_s}
 
 
 def audit(dataset: Dataset, book: pa.Table, table_keys: Mapping[str, Sequence[str]]) -> None:
@@ -105,12 +122,18 @@ def funnel(dataset: Dataset, book: pa.Table, table_keys: Mapping[str, Sequence[s
         database.register("ledger", book)
         steps = [
             Step("sources", *_tally(database, "kind = 'source'")),
-            Step("readable", *_tally(database, "kind = 'source' and state <> 'failed'")),
+            Step("readable", *_tally(database, "kind = 'source' and state not in ('failed', 'purged')")),
         ]
+        if (there := _tally(database, "kind = 'source' and state <> 'purged'")) != (steps[0].count, steps[0].hours):
+            steps.insert(1, Step("sources not purged", *there))
         if "clips" not in table_keys:
             return steps
         total, hours = _tally(database, "kind = 'clip'")
         steps.append(Step("takes", total, hours))
+        out, lost = _tally(database, f"kind = 'clip' and stage = '{PURGE}'")
+        if out:
+            total, hours = total - out, max(0.0, hours - lost)
+            steps.append(Step("takes not purged", total, hours))
         if "decisions" in table_keys:
             for name in ("screening", "decisions"):
                 database.register(name, dataset.scan(TABLES[name], table_keys.get(name, [])))
@@ -230,11 +253,13 @@ clip_state as (
 source_state as (
     select s.source_id, s.path, s.duration_s,
         case
+            when s.failure = '{PURGED}' and s.path = '{HIDDEN}' then '{PURGED}'
             when s.failure is not null or se.source_id is not null then 'failed'
             when bool_or(c.state = 'kept') then 'kept'
             when bool_or(c.state = 'failed') then 'failed' else 'rejected'
         end as state,
-        case when s.failure is not null then 'probe' when se.source_id is not null then any_value(se.stage)
+        case when s.failure = '{PURGED}' and s.path = '{HIDDEN}' then '{PURGE}'
+            when s.failure is not null then 'probe' when se.source_id is not null then any_value(se.stage)
             when bool_or(c.state = 'kept') then null
             when bool_or(c.state = 'failed') then min(c.stage) filter (c.state = 'failed')
             else coalesce(min(c.stage), (select clips from writer)) end as stage,

@@ -14,7 +14,7 @@ from typing import Any
 
 import distributed
 
-from curate import cluster, ledger, plan, work
+from curate import cluster, ledger, plan, purge, tombstones, work
 from curate.books import states, write_recipe, write_summary
 from curate.cluster import Driver
 from curate.dataset import Dataset, to_arrow
@@ -25,6 +25,7 @@ from curate.listing import Listing, listing
 from curate.progress import Reporter
 from curate.recipe import Recipe
 from curate.stage import FrameProbe, Row, RowStage, TableStage
+from curate.tombstones import PURGED
 from curate.work import JobError, Receipt, Task
 from schemas import errors, indexes, media, shards, sources
 
@@ -68,14 +69,17 @@ def run(
     found = listing(inputs)
     with dataset.locked(), recorded(dataset, recipe.name, inputs) as record:
         dataset.sweep()
+        stones = tombstones.load(dataset)
+        recipe = purge.without(recipe, stones)
+        purge.settle(dataset, recipe, stones)
         job = _Job(recipe, dataset, reporter, scheduler, workers)
         with job:
             if retry_failed:
                 _forget_failures(dataset, recipe)
             write_recipe(dataset, recipe)
             job.ingest(found)
-            for segment in plan.segments(recipe):
-                job.segment(segment)
+            while not job.segments():
+                purge.settle(dataset, recipe, tombstones.load(dataset))
             summary = job.close_books()
         record.tasks, record.states, record.seconds = summary.tasks, summary.states, summary.seconds
         record.funnel = [vars(step) for step in summary.funnel]
@@ -157,7 +161,7 @@ class _Job:
                     "message": r["failure"],
                 }
                 for r in rows
-                if r["failure"]
+                if r["failure"] and r["failure"] != PURGED
             ]
             self.dataset.write_part(errors.TABLE, key, to_arrow(errors.TABLE, problems), {})
             self.dataset.write_part(sources.SOURCES, key, to_arrow(sources.SOURCES, rows), {})
@@ -165,6 +169,16 @@ class _Job:
             self.dataset.drop_part("sources", old)
 
     # -- stages --------------------------------------------------------------------------------------------------
+
+    def segments(self) -> bool:
+        """Do what is missing of all stages; False: a purged person was found, whose takes have to go first."""
+        self.state = plan.State(self.state.sources, self.recipe.tables)
+        stones = bool(tombstones.load(self.dataset))
+        for segment in plan.segments(self.recipe):
+            self.segment(segment)
+            if stones and tombstones.load(self.dataset).pending:
+                return False
+        return True
 
     def segment(self, segment: plan.Segment) -> None:
         """Do what is missing of the segment's stages, then drop the parts that no longer belong to the plan."""

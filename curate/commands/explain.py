@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import typer
 from rich.console import Console
 
+from curate import tombstones
 from curate.books import read_recipe
 from curate.commands import WRONG_USE, DatasetArgument, JsonOption, existing, plain_errors, stop
 from curate.dataset import Dataset
@@ -89,6 +90,11 @@ def _one(dataset: Dataset, clip: str) -> dict[str, Any]:
         there = (pc.field("start_s") <= moment) & (pc.field("end_s") > moment)
         spans = dataset.scan(clips.TABLE).to_table(columns=["clip_id"], filter=when & there)
         matches = [row for row in mine if row["clip_id"] in spans["clip_id"].to_pylist()]
+    if not matches and tombstones.load(dataset).clip(clip):
+        stop(
+            f"{clip!r} was purged: it was taken out of the dataset, or its source was, and nothing of it is kept",
+            WRONG_USE,
+        )
     if len(matches) != 1:
         some = ", ".join(m["clip_id"] for m in matches[:3])
         stop(f"{clip!r} names {len(matches)} clips{f': {some}, …' if some else '; see tables/ledger'}", WRONG_USE)

@@ -13,7 +13,7 @@ import av
 
 from curate.media.container import MediaError
 from curate.media.copy_plan import CannotCopyError, copy_plan
-from curate.media.encode import Box, encode_clip
+from curate.media.encode import Box, Hide, encode_clip
 from curate.media.encoder import Encoding, Mode
 from curate.media.h264 import MalformedError
 from curate.media.spans import Reader, Span
@@ -38,18 +38,21 @@ class Written:
     """Why it is not copied; None where it is."""
 
 
-def write_clip(reader: Reader, span: Span, how: Encoding, out: Path, box: Box | None = None) -> Written:
+def write_clip(
+    reader: Reader, span: Span, how: Encoding, out: Path, box: Box | None = None, hide: Hide | None = None
+) -> Written:
     """Write a span of the reader's source into the MP4 file `out`, and verify it.
 
     Args:
         box: the part of each picture that is kept, x0, y0, x1, y1 as shares of its sides; None keeps all. A part
             cannot be copied.
+        hide: what is blurred in each picture; then none is copied.
 
     Raises:
         MediaError: the source has other pictures there than the analysis saw, or what was written is not right.
     """
     try:
-        made, why = _spliced(reader, span, how, out, box), None
+        made, why = _spliced(reader, span, how, out, box, hide), None
     except (CannotCopyError, MalformedError) as error:
         made, why = None, str(error)
     except MemoryError:
@@ -58,7 +61,7 @@ def write_clip(reader: Reader, span: Span, how: Encoding, out: Path, box: Box | 
         made, why = None, f"a copy was not right: {error}"
     if made is None:
         out.unlink(missing_ok=True)
-        made = encode_clip(reader, span, how, out, box)
+        made = encode_clip(reader, span, how, out, box, hide)
         if len(made.times) != span.frames:
             raise MediaError(
                 f"{len(made.times)} pictures were decoded where the analysis saw {span.frames}; "
@@ -77,7 +80,9 @@ def write_clip(reader: Reader, span: Span, how: Encoding, out: Path, box: Box | 
     )
 
 
-def _spliced(reader: Reader, span: Span, how: Encoding, out: Path, box: Box | None) -> Intended:
+def _spliced(reader: Reader, span: Span, how: Encoding, out: Path, box: Box | None, hide: Hide | None) -> Intended:
+    if hide:
+        raise CannotCopyError("faces were blurred")
     if box:
         raise CannotCopyError("a part of the picture was cut off")
     if how.mode == "encode":

@@ -5,15 +5,17 @@ Pictures are decoded from the keyframe before the take. Timestamps are kept, so 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
 import av
 
 from curate.media.audio_track import AudioTrack
+from curate.media.blur import blurred
 from curate.media.container import MediaError
 from curate.media.encoder import Encoding, encoder_name, set_up
-from curate.media.frame import cropped
+from curate.media.frame import Frame, cropped
 from curate.media.spans import Reader, Span
 from curate.media.verify import Intended, Proof, pixels
 
@@ -23,11 +25,18 @@ MP4 = {"movflags": "+faststart", "fflags": "+bitexact"}
 """Index first, for readers that stream; no times or versions, so that equal clips are equal files."""
 
 
-def encode_clip(reader: Reader, span: Span, how: Encoding, out: Path, box: Box | None = None) -> Intended:
+Hide = Callable[[float], Sequence[Box]]
+"""The places to blur at a time of the source, seconds: x0, y0, x1, y1 as shares of the upright picture's sides."""
+
+
+def encode_clip(
+    reader: Reader, span: Span, how: Encoding, out: Path, box: Box | None = None, hide: Hide | None = None
+) -> Intended:
     """Encode a span of the reader's source into the MP4 file `out`.
 
     Args:
         box: the part of each picture that is kept, x0, y0, x1, y1 as shares of its sides; None keeps all.
+        hide: what is blurred in each picture.
 
     Raises:
         MediaError: no picture of the span could be decoded.
@@ -38,7 +47,14 @@ def encode_clip(reader: Reader, span: Span, how: Encoding, out: Path, box: Box |
     if current is None:
         raise MediaError(f"no picture between {span.start_s:.3f} s and {span.end_s:.3f} s could be decoded again")
     whole = current.upright()
-    first = cropped(whole, box) if box else whole
+
+    def shown(frame: Frame) -> av.VideoFrame:
+        # A broadcast may change its size on the way; the clip has one, the first.
+        picture = frame.upright().reformat(whole.width, whole.height)
+        picture = blurred(picture, hide(timing.seconds(frame.pts))) if hide else picture
+        return cropped(picture, box) if box else picture
+
+    first = shown(current)
     proofs = [Proof(0, pixels(first))]
     times: list[int] = []
     durations: dict[int, int] = {}
@@ -54,9 +70,7 @@ def encode_clip(reader: Reader, span: Span, how: Encoding, out: Path, box: Box |
 
         while current is not None:
             following = next(frames, None)
-            # A broadcast may change its size on the way; the clip has one, the first.
-            picture = current.upright().reformat(whole.width, whole.height) if times else whole
-            picture = cropped(picture, box) if box else picture
+            picture = shown(current) if times else first
             picture.pts = current.pts - span.start_pts
             picture.time_base = timing.base
             picture.duration = (following.pts if following else span.end_pts) - current.pts

@@ -51,7 +51,7 @@ class Frame:
         picture = picture.reformat(max(2, width), max(2, height), "yuv420p")
         if not self._rotation:
             return picture
-        return _like(picture, [cv2.rotate(pixels, _QUARTER_TURNS[self._rotation]) for pixels in _pixels(picture)])
+        return like(picture, [cv2.rotate(pixels, _QUARTER_TURNS[self._rotation]) for pixels in planes(picture)])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,7 +85,7 @@ class Frame:
         picture = self._picture
         if picture.format.name not in _PLANAR_8BIT:
             picture = picture.reformat(format="yuv420p")
-        return _pixels(picture)
+        return planes(picture)
 
     @property
     def coded_luma(self) -> np.ndarray:
@@ -173,22 +173,22 @@ def cropped(picture: av.VideoFrame, box: tuple[float, float, float, float]) -> a
     across, down = picture.width // 2, picture.height // 2
     x0, x1 = (round(box[n] * across) for n in (0, 2))
     y0, y1 = (round(box[n] * down) for n in (1, 3))
-    luma, *chroma = _pixels(picture)
-    return _like(picture, [luma[2 * y0 : 2 * y1, 2 * x0 : 2 * x1], *(plane[y0:y1, x0:x1] for plane in chroma)])
+    luma, *chroma = planes(picture)
+    return like(picture, [luma[2 * y0 : 2 * y1, 2 * x0 : 2 * x1], *(plane[y0:y1, x0:x1] for plane in chroma)])
 
 
-def _like(picture: av.VideoFrame, planes: list[np.ndarray]) -> av.VideoFrame:
+def like(picture: av.VideoFrame, pixels: list[np.ndarray]) -> av.VideoFrame:
     """A 4:2:0 picture of other planes, in the same colours."""
-    made = av.VideoFrame(planes[0].shape[1], planes[0].shape[0], "yuv420p")
-    for plane, pixels in zip(made.planes, planes, strict=True):
+    made = av.VideoFrame(pixels[0].shape[1], pixels[0].shape[0], "yuv420p")
+    for plane, values in zip(made.planes, pixels, strict=True):
         rows = np.zeros((plane.height, plane.line_size), np.uint8)
-        rows[:, : plane.width] = pixels
+        rows[:, : plane.width] = values
         plane.update(rows.tobytes())
     made.colorspace, made.color_range = picture.colorspace, picture.color_range
     return made
 
 
-def _pixels(picture: av.VideoFrame) -> list[np.ndarray]:
+def planes(picture: av.VideoFrame) -> list[np.ndarray]:
     """The planes of an 8-bit planar picture, (rows, columns) each, without a copy."""
     return [
         np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]

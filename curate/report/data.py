@@ -56,7 +56,7 @@ def gather(dataset: Dataset) -> Shown:
     with duckdb.connect() as database:
         for module in (ledger, clips, decisions, screening, media, captions, caption_checks):
             database.register(module.TABLE.name, dataset.scan(module.TABLE))
-        ((total,),) = database.sql("select count(*) from ledger where kind = 'clip'").fetchall()
+        ((total,),) = database.sql("select count(*) from ledger join clips using (clip_id)").fetchall()
         rows = database.sql(_CLIPS, params={"most": MOST_CLIPS}).to_arrow_table()
         database.register("shown", rows)
         sources = database.sql(_SOURCES).to_arrow_table().to_pylist()
@@ -87,7 +87,7 @@ with caption as (
     join captions w on w.source_id = c.source_id and w.node_id = coalesce(k.text_from, c.node_id)
     where c.level = 'shot' group by c.clip_id
 ), chosen as (
-    select * from ledger where kind = 'clip' order by md5(clip_id) limit $most
+    select ledger.* from ledger join clips using (clip_id) order by md5(clip_id) limit $most
 )
 select l.clip_id, l.source_id, l.state, l.reason, l.duration_s, c.start_s, c.end_s, m.path as file, t.text,
     d.first_rule, d.rule_number, s.kept is false as screened

@@ -6,14 +6,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import distributed
 import pyarrow as pa
 
-from curate import __version__, recipe
+from curate import __version__, recipe, tombstones
 from curate.analyze import STORAGE_ERRNOS, failure_of
 from curate.dataset import Dataset, to_arrow
 from curate.sandbox import ChildDiedError, ChildRaisedError, Tables, for_this_thread
@@ -58,6 +58,11 @@ class Context:
     dataset: Dataset
     recipe: recipe.Recipe
 
+    @cached_property
+    def purged(self) -> tombstones.Tombstones:
+        """What was taken out of the dataset."""
+        return tombstones.load(self.dataset)
+
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.recipe.stages if stage.name == name)
 
@@ -71,6 +76,7 @@ class Context:
         """Errors first, the part last: a part that is there has its errors there too."""
         provenance = self.provenance(stage)
         if problems:
+            problems = [self.purged.told(row) | {"path": row["path"]} for row in problems]
             self.dataset.write_part(errors.TABLE, key, to_arrow(errors.TABLE, problems), provenance)
         else:
             self.dataset.drop_part(errors.TABLE.name, key)  # of a try that was killed before its part was in place

@@ -9,6 +9,7 @@ from curate import keys
 from curate.dataset import to_arrow
 from curate.folder import fetched
 from curate.stage import Row
+from curate.tombstones import HIDDEN, PURGED
 from curate.work.context import Context, Receipt, Task, raise_if_storage
 from schemas import sources
 
@@ -24,8 +25,17 @@ def ingest(context: Context, task: Task) -> Receipt:
         except Exception as error:  # whatever a filesystem or a decoder raises, it is about this path
             raise_if_storage(error)
             row["failure"] = str(error) or type(error).__name__
+    if context.purged.source(row["source_id"]):
+        row = hidden(context.purged.owner(row["source_id"]))
     context.dataset.write_part(sources.INPUTS, task["key"], to_arrow(sources.INPUTS, [row]), context.provenance())
-    return Receipt({"probe": time.monotonic() - started}, {"inputs": 1}, failed=int(row["failure"] is not None))
+    return Receipt(
+        {"probe": time.monotonic() - started}, {"inputs": 1}, failed=int(row["failure"] not in (None, PURGED))
+    )
+
+
+def hidden(mark: str) -> Row:
+    """What `inputs` says of a path of a purged source: that it need not be looked at again, and nothing of it."""
+    return {"path": HIDDEN, "source_id": mark, "fingerprint": "", "user": "{}", "failure": PURGED}
 
 
 def _identify(context: Context, row: Row) -> None:

@@ -13,6 +13,7 @@ from curate.dataset import to_arrow
 from curate.sandbox import Tables
 from curate.stage import Row, RowStage
 from curate.work.context import Context, Receipt, Task, deadline, failure, problem, raise_if_storage
+from curate.work.withhold import withheld
 from curate.workspace import open_workspace
 
 
@@ -35,6 +36,8 @@ def row_step(context: Context, step: Task, source: Row, made: Tables, receipt: R
     except Exception as error:
         raise_if_storage(error)
         rows, failures = stage.writes.schema.empty_table(), [{"clip_id": None, **failure(error)}]
+    if context.purged:
+        rows = withheld(context.dataset, context.purged, stage.writes, rows, source["source_id"], step["inputs"], made)
     problems = [problem(source, stage.name, why) for why in failures]
     context.commit(stage.writes, step["key"], rows, problems, stage.name)
     receipt.failed += len(problems)

@@ -127,7 +127,11 @@ def _analyze(
     parameters = {name: context.stage(name).model_dump(mode="json") for name in probes}
     header = {"source": row, "probes": parameters, "interval": span}
     tell = teller(task_name(row["source_id"], span["start_pts"]), from_s)
-    return context.in_child("analyze", header, deadline_s=deadline(row), progress=tell)
+    told, tables = context.in_child("analyze", header, deadline_s=deadline(row), progress=tell)
+    if context.purged:
+        written = {table.name: table for table in (context.stage(name).writes for name in probes)}
+        tables = {n: context.purged.outside(written[n], rows, row["source_id"]) for n, rows in tables.items()}
+    return told, tables
 
 
 def _joined(context: Context, task: Task) -> tuple[Row, Tables]:

@@ -31,7 +31,7 @@ def table(context: Context, task: Task) -> Receipt:
         nonlocal count
         for batch in batches:
             count += batch.num_rows
-            yield batch
+            yield context.purged.nameless(batch)
 
     try:
         with open_workspace(context.dataset.url) as work:

@@ -83,12 +83,14 @@ class Measured:
             "sound": self._sound,
         }
         if node.level in ("event", "story"):
-            facts["shots"] = len(node.takes)
+            facts["shots"] = sum(bool(take.clip_id) for take in node.takes)
         if len(node.takes) == 1:
             (take,) = node.takes
             facts["camera"] = [s for s in _inside(self._segments.get(take.clip_id, []), node) if self._plain(s)]
             facts["still"] = [
-                [s["start_s"], s["end_s"]] for s in _inside(self._still[take.clip_id], node) if s["kind"] == "frozen"
+                [s["start_s"], s["end_s"]]
+                for s in _inside(self._still.get(take.clip_id, []), node)
+                if s["kind"] == "frozen"
             ]
             facts["begins"] = self._begins.get(node.start_s)
         facts["movement"] = self._movement(node)

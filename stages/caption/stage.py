@@ -60,7 +60,7 @@ class Tree(RowStage):
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clips": ("clip_id", "start_s", "end_s", "still"),
         "decisions": ("clip_id", "kept"),
-        "boundaries": ("end_s", "kind", "accepted"),
+        "boundaries": ("start_s", "end_s", "kind", "accepted"),
         "motion": ("clip_id", "segments"),
         "motion_series": (
             "previous_s",
@@ -117,6 +117,7 @@ class Tree(RowStage):
         if not takes or not (kept or self.every_source):
             return
         (source,) = inputs["sources"].to_pylist()
+        takes = list(_filled(takes, inputs["boundaries"].to_pylist(), source["duration_s"] or 0.0))
         measured = Measured(inputs, Words(**{name: getattr(self, name) for name in Words.__annotations__}))
         lengths = self.clip.lengths, self.shot.lengths, self.event.lengths
         nodes = grown(takes, source["duration_s"] or 0.0, _views(inputs.get("hash_series")), measured.spoken, *lengths)
@@ -128,11 +129,29 @@ class Tree(RowStage):
                 "level": node.level,
                 "start_s": node.start_s,
                 "end_s": node.end_s,
-                "clip_id": node.takes[0].clip_id if node.level in ("clip", "shot") else None,
+                "clip_id": node.takes[0].clip_id or None if node.level in ("clip", "shot") else None,
                 "kept": node.kept,
                 "split": node.split,
                 "facts": json.dumps(grounded.dumped(measured.of(node)), sort_keys=True, ensure_ascii=False),
             }
+
+
+HOLE_S = 0.5
+"""Time without a take, beside what transitions take, from which one was there that `curate purge` took out: takes give
+up some frames on either side of a transition."""
+
+
+def _filled(takes: list[Take], boundaries: list[Row], end_s: float) -> Iterator[Take]:
+    """The takes, with one of nobody's wherever one was taken out, so that its neighbours do not reach over its time."""
+    at = 0.0
+    gradual = [(b["start_s"], b["end_s"]) for b in boundaries if b["accepted"] and b["kind"] != "end"]
+    for take in (*takes, Take("", end_s, end_s, False)):
+        between = sum(max(0.0, min(end, take.start_s) - max(start, at)) for start, end in gradual)
+        if take.start_s - at - between > HOLE_S:
+            yield Take("", at, take.start_s, False)
+        at = take.end_s
+        if take.clip_id:
+            yield take
 
 
 def _name(source_id: str, node: Node) -> str:
