@@ -75,9 +75,12 @@ MERGE = pa.struct(
 """Two groups of tracks that became one: `why` (`alike` or `one name`), the mean distance of their tracks, the nearest
 two and the distance between these, and who was in either. A pair named in the stage's `apart` undoes it."""
 
+CANDIDATE = pa.struct([("name", pa.string()), ("distance", pa.float32()), ("portrait", pa.binary())])
+"""A name of the cast, how far the person is from its nearest photo, and its face there, JPEG of 112 x 112 px."""
+
 PEOPLE = Table(
     "people",
-    1,
+    2,
     "A person of a source, the longest seen first. Only who is in the given cast has a name.",
     pa.schema(
         [
@@ -89,6 +92,7 @@ PEOPLE = Table(
             column("nearest", pa.string(), "the nearest name of the cast, whether it was given or not"),
             column("distance", pa.float32(), "mean distance of the tracks to that name's nearest photo"),
             column("margin", pa.float32(), "by how much the second nearest name is farther; null: there is none"),
+            column("candidates", pa.list_(CANDIDATE), "the nearest names, at most 5; null: no cast with photos"),
             column("screen_s", pa.float64(), "seconds that the person is seen", False),
             column("start_s", pa.float64(), "seen first, seconds", False),
             column("end_s", pa.float64(), "seen last, seconds", False),
@@ -126,6 +130,40 @@ FACES = Table(
             QUALITY,
             column("model", pa.string(), "who detected and who embedded", False),
             UNMEASURED,
+        ]
+    ),
+)
+
+LINK = pa.struct(
+    [
+        ("why", pa.string()),
+        ("person_id", pa.string()),
+        ("source_id", pa.string()),
+        ("distance", pa.float32()),
+        ("between", pa.float32()),
+        ("voices", pa.float32()),
+    ]
+)
+"""A merge in which the person was nearest: why (`alike`, `one name`, `by hand`), with whom, the mean distance of both
+groups, the distance of these two, and the cosine distance of their voices, if both have one."""
+
+IDENTITIES = Table(
+    "identities",
+    1,
+    "Who a person of a source is over all sources. Two of one source are never one identity, but by hand.",
+    pa.schema(
+        [
+            SOURCE_ID,
+            column("person_id", pa.string(), "id of the person in `people`", False),
+            column("identity_id", pa.string(), "id of the identity, after its first person by id", False),
+            column("label", pa.string(), "the identity's name, else `unknown N`, who is seen longest first", False),
+            column("name", pa.string(), "the identity's: as it has it in any source; null: in none"),
+            column("name_confidence", pa.float32(), "that it is this person's, 0 to 1; null: no name"),
+            column("named_in", pa.string(), "id of the source that the name is from; null: no name"),
+            column("people", pa.int32(), "people of all sources who are this identity", False),
+            column("sources", pa.int32(), "sources that show it", False),
+            column("distance", pa.float32(), "mean distance to its other people; null: there are none"),
+            column("merges", pa.list_(LINK), "with whom it was joined; undone by `identities.corrections`", False),
         ]
     ),
 )

@@ -1,4 +1,7 @@
-"""`speech`: who says what, and when."""
+"""`speech` and `voices`: who says what, and when; and what each voice is like.
+
+Embeddings of voices are biometric data, so they are in `voices` alone: no shard and no export has them.
+"""
 
 import pyarrow as pa
 
@@ -43,6 +46,24 @@ TABLE = Table(
             ),
             column("model", pa.string(), "what told the voices apart; null: nothing did"),
             column("trouble", pa.string(), "what went wrong and was done without, such as a broken subtitle file"),
+            UNMEASURED,
+        ]
+    ),
+)
+
+VOICES = Table(
+    "voices",
+    1,
+    "A voice of a source and its embedding, which is biometric data: it makes a person known again.",
+    pa.schema(
+        [
+            SOURCE_ID,
+            column("voice", pa.int32(), "number of the voice in the source, as in `speech`", False),
+            column("embedding", pa.list_(pa.float32()), "unit vector: mean over pieces of its lines, by their length"),
+            column("seconds", pa.float32(), "speech that is behind it, seconds; nobody else is heard in it", False),
+            column("spread", pa.float32(), "mean cosine distance of the pieces to it: how much the voice changes"),
+            column("lines", pa.int32(), "lines of the voice", False),
+            column("model", pa.string(), "what embedded; only embeddings of one model can be compared", False),
             UNMEASURED,
         ]
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -21,13 +21,16 @@ from curate.redecide import DECIDING
 from curate.rules.judge import Judge
 from curate.rules.rule import Rule
 from curate.stage import Stage
-from schemas import clips, decisions, ledger, screening, shards, sources
+from schemas import clips, decisions, faces, ledger, screening, shards, sources
 
 CERTIFICATE = ("confidence", "detectors", "doubt", "doubt_kind", "doubt_s", "doubt_why", "longest_frame_s", "scan")
 """Columns of `clips` that say what speaks for its being one take."""
 
 SHOWN_CHARACTERS = 200
 """Of a value on a terminal: an embedding has hundreds of numbers."""
+
+MOST_IDENTITIES = 20
+"""People of a clip that are told with what they are in other sources; a crowd has more."""
 
 
 def explain(
@@ -58,6 +61,8 @@ def explanation(dataset: Dataset, clip: str) -> dict[str, Any]:
             continue  # `samples` repeats the others, as a shard will hold it
         if rows := stored.to_table(filter=pc.field("clip_id") == clip_id).to_pylist():
             tables[name] = [{k: v for k, v in row.items() if k not in ("clip_id", "source_id")} for row in rows]
+    if who := _identities(dataset, tables):
+        tables[faces.IDENTITIES.name] = who
     take = tables.get(clips.TABLE.name, [{}])[0]
     copies = [
         {"table": name, **{k: v for k, v in row.items() if v is not None}}
@@ -73,6 +78,18 @@ def explanation(dataset: Dataset, clip: str) -> dict[str, Any]:
         "copy_of": copies,
         "tables": tables,
     }
+
+
+def _identities(dataset: Dataset, tables: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Who the people that are seen in the clip are over all sources, longest seen first."""
+    seen: dict[str, float] = {}
+    for face in tables.get(faces.FACES.name, []):
+        if face["person_id"] is not None:
+            seen[face["person_id"]] = seen.get(face["person_id"], 0.0) + face["end_s"] - face["start_s"]
+    if not seen or faces.IDENTITIES.name not in dataset.table_names():
+        return []
+    stored = dataset.scan(faces.IDENTITIES).to_table(filter=pc.field("person_id").isin(list(seen))).to_pylist()
+    return sorted(stored, key=lambda row: -seen[row["person_id"]])[:MOST_IDENTITIES]
 
 
 def _one(dataset: Dataset, clip: str) -> dict[str, Any]:

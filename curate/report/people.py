@@ -20,7 +20,7 @@ MOST_SCENES = 12
 def write(dataset: Dataset) -> list[dict[str, Any]]:
     """Write the faces; returns the characters, who speak longest first, as the page shows them."""
     with duckdb.connect() as database:
-        for table in (characters.CHARACTERS, faces.PEOPLE, sources.SOURCES, media.TABLE):
+        for table in (characters.CHARACTERS, faces.PEOPLE, faces.IDENTITIES, sources.SOURCES, media.TABLE):
             database.register(table.name, dataset.scan(table))
         rows = database.sql(_CHARACTERS, params={"most": MOST, "scenes": MOST_SCENES}).to_arrow_table().to_pylist()
     shown = []
@@ -43,18 +43,21 @@ with face as (
     select f.source_id, f.character_id, arg_max(p.portrait, p.screen_s) as portrait, flatten(list(p.clips)) as clips
     from face f join people p using (source_id, person_id) group by all
 ), everybody as (
-    select source_id, character_id as id, label, name, speaking_s, screen_s, on_screen_s, confidence
+    select source_id, character_id as id, label, name, speaking_s, screen_s, on_screen_s, confidence,
+        concat_ws('; ', 'named by ' || named_by, description, cast_description) as known, people[1] as person_id
     from characters
     union all
-    select source_id, person_id, label, name, 0, screen_s, 0, null from people
+    select source_id, person_id, label, name, 0, screen_s, 0, null, '', person_id from people
     where source_id not in (select source_id from characters)
 )
 select e.source_id, e.id, s.path, e.label, e.name, e.speaking_s as speaks, e.screen_s as seen, e.on_screen_s as both,
-    e.confidence as sure, coalesce(k.portrait, p.portrait) as portrait,
+    e.confidence as sure, e.known, i.label as identity, i.sources as elsewhere,
+    coalesce(k.portrait, p.portrait) as portrait,
     list_slice(coalesce(k.clips, p.clips, []), 1, $scenes) as scenes
 from everybody e left join sources s using (source_id)
 left join known k on k.source_id = e.source_id and k.character_id = e.id
 left join people p on p.source_id = e.source_id and p.person_id = e.id
+left join identities i on i.source_id = e.source_id and i.person_id = e.person_id
 order by e.speaking_s desc, e.screen_s desc, s.path, e.id limit $most
 """
 """From `characters`, or, of sources that have only faces, from `people`."""

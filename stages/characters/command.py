@@ -16,7 +16,7 @@ from curate.commands.single import analysed
 from curate.sandbox import Tables
 from curate.single import Single
 from stages.characters.turns import turns
-from stages.faces.cast import CastError, photos
+from stages.faces.members import CastError, members
 from stages.speech.formats import rttm, vtt
 
 RECIPE = """
@@ -27,22 +27,33 @@ stages:
   cuts: {}
   takes: {}
   speech: {}
+  voices: {}
+  pitches: {}
   face_tracks: {}
   people: {}
   faces: {}
+  identify: {}
   characters: {}
   dialogue: {}
 """
+READS_NAMES = "  lower_thirds: {}\n"
+"""Without a cast nobody would be named by what is read."""
 
 
 def characters(
     video: Annotated[str, typer.Argument(help="A video file, local or remote.")],
     cast: Annotated[
-        str | None, typer.Option(help="Folder with photos, NAME.jpg or NAME/*.jpg; nobody is named without.")
+        str | None,
+        typer.Option(
+            help="Folder with photos, NAME.jpg or NAME/*.jpg, or a table with name, photo, …; nobody is named without."
+        ),
     ] = None,
     corrections: Annotated[
         str | None, typer.Option(help="YAML file: {film.mp4: {rename: …, merge: …, split: …}}.")
     ] = None,
+    read_names: Annotated[
+        bool, typer.Option(help="Whether names of the cast are read low in the picture; a fourteenth of real time.")
+    ] = True,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="stage.parameter=value, such as speech.transcriber=none; may be repeated."),
@@ -54,14 +65,15 @@ def characters(
     """Show who speaks and who is seen in one video: each character's voices, face and time, and who says what."""
     if cast is not None:
         try:
-            photos(cast)
+            members(cast)
         except CastError as error:
             stop(str(error), WRONG_USE)
     with plain_errors():
-        given = [f"people.cast={json.dumps(cast)}"] if cast is not None else []
+        given = [f"{stage}.cast={json.dumps(cast)}" for stage in ("people", "characters")] if cast is not None else []
         given += [f"characters.corrections={json.dumps(corrections)}"] if corrections is not None else []
         given += overrides or []
-        found = summary(*analysed(video, RECIPE, given, "looking and listening", json_output))
+        recipe = RECIPE + (READS_NAMES if read_names and cast is not None else "")
+        found = summary(*analysed(video, recipe, given, "looking and listening", json_output))
         lines = [row | {"kind": "speech", "speaker": row["label"]} for row in found["lines"]]
         for place, text in ((rttm_file, rttm(lines, Path(video).stem)), (vtt_file, vtt(lines))):
             if place:
@@ -101,6 +113,11 @@ def show(console: Console, found: dict[str, Any]) -> None:
         )
     if found["characters"]:
         console.print(table)
+        for row in found["characters"]:
+            known = [row["description"], row["cast_description"]]
+            if row["named_by"]:
+                known.insert(0, f"named by {row['named_by']} ({row['name_confidence'] or 0:.2f})")
+            console.print(f"{row['label']}: {'; '.join(filter(None, known))}", highlight=False, markup=False)
     else:
         console.print("Nobody can be told apart." if found["utterances"] else "Nobody is seen or heard.")
     said = Table("seconds", "who", "sure", "on screen")

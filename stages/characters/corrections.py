@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from stages.characters.naming import Named
+
 MOST_BYTES = 1 << 20
 """Of a file of corrections: ten thousand of them."""
 EVERY = "*"
@@ -63,6 +65,8 @@ class Group:
     name: str | None = None
     """Given by hand."""
     by_hand: bool = False
+    named: Named | None = None
+    """By clues."""
 
 
 def read(path: str) -> Corrections:

@@ -14,43 +14,46 @@ _CALLED = (
 )
 
 
-def spoken(name: str) -> list[str]:
-    """The forms in which a name is said: whole, and its first and last word where these have three letters."""
+def spoken(name: str, aliases: Sequence[str] = ()) -> list[str]:
+    """The forms in which a name is said: whole, its first and last word where these have three letters, and aliases."""
     words = re.split(r"[\s_]+", name.strip())
-    forms = [" ".join(words), *(word for word in (words[0], words[-1]) if len(word) > 2)]
+    forms = [" ".join(words), *(word for word in (words[0], words[-1]) if len(word) > 2), *aliases]
     return [re.escape(form) for form in dict.fromkeys(forms) if form]
 
 
-def introduced(text: str, name: str) -> bool:
-    """Whether the speaker says that this is their name."""
-    return any(re.search(_SELF.format(name=form), text, re.IGNORECASE) for form in spoken(name))
+def introduced(text: str, forms: Sequence[str]) -> bool:
+    """Whether the speaker says that one of the forms (of `spoken`) is their name."""
+    return any(re.search(_SELF.format(name=form), text, re.IGNORECASE) for form in forms)
 
 
-def addressed(text: str, name: str) -> bool:
-    """Whether the speaker calls somebody by the name."""
-    said = any(re.search(_CALLED.format(name=form), text, re.IGNORECASE) for form in spoken(name))
-    return said and not introduced(text, name)
+def addressed(text: str, forms: Sequence[str]) -> bool:
+    """Whether the speaker calls somebody by one of the forms."""
+    said = any(re.search(_CALLED.format(name=form), text, re.IGNORECASE) for form in forms)
+    return said and not introduced(text, forms)
 
 
-def evidence(lines: Sequence[tuple[int, str]], names: Mapping[str, int]) -> list[tuple[int, int, float, str]]:
-    """(voice, number of the name's person, ratio, the words) of each name that is said.
+def evidence(lines: Sequence[tuple[int, str]], names: Mapping[str, Sequence[str]]) -> list[tuple[int, str, float, str]]:
+    """(voice, name, ratio, the words) of each name that is said.
 
     Args:
         lines: (voice, text) in order of time; only texts that can be trusted.
-        names: number of the person by name. A form that two of them share is nobody's.
+        names: aliases by name. A form that two of them share is nobody's.
     """
-    shared = [form.casefold() for name in names for form in spoken(name)]
+    owners: dict[str, set[str]] = {}
+    for name, aliases in names.items():
+        for form in spoken(name, aliases):
+            owners.setdefault(form.casefold(), set()).add(name)
     found = []
     for place, (voice, text) in enumerate(lines):
-        for name, person in names.items():
-            own = [form for form in spoken(name) if shared.count(form.casefold()) == 1]
+        for name, aliases in names.items():
+            own = [form for form in spoken(name, aliases) if len(owners[form.casefold()]) == 1]
             if not own or not re.search("|".join(rf"\b{form}\b" for form in own), text, re.IGNORECASE):
                 continue
-            if introduced(text, name):
-                found.append((voice, person, INTRODUCES, text))
-            elif addressed(text, name):
-                found.append((voice, person, ADDRESSES, text))
+            if introduced(text, own):
+                found.append((voice, name, INTRODUCES, text))
+            elif addressed(text, own):
+                found.append((voice, name, ADDRESSES, text))
                 following = next((other for other, _ in lines[place + 1 : place + 2] if other != voice), None)
                 if following is not None:
-                    found.append((following, person, ANSWERS, f"after: {text}"))
+                    found.append((following, name, ANSWERS, f"after: {text}"))
     return found

@@ -12,12 +12,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stages.characters import forms
+from stages.characters import clues, forms, words
+from stages.characters.clues import Clue
 from stages.characters.corrections import Correction, Group, corrected
 from stages.characters.decode import Decoder
 from stages.characters.evidence import Line, ratios
 from stages.characters.join import LEAST, joined
+from stages.characters.naming import Named, assigned
 from stages.cover import Cover
+from stages.faces.members import Member
+from stages.speech.networks import CAMPPLUS
 
 Row = dict[str, Any]
 TOGETHER_S = 0.5
@@ -37,13 +41,25 @@ class Source:
     """What is known of one source.
 
     Args:
-        inputs: its tables `speech`, `faces` and `people`.
+        inputs: its tables `speech`, `faces` and `people`, and what there is of `voices`, `pitches`, `ocr`,
+            `lower_thirds` and `identifications`.
         least: evidence from which a voice is given to a face.
+        cast: who may be named.
+        recordings: unit vector of a voice by name.
     """
 
-    def __init__(self, inputs: Mapping[str, pa.Table], least: float = LEAST) -> None:
-        self._least = least
+    def __init__(
+        self,
+        inputs: Mapping[str, pa.Table],
+        least: float = LEAST,
+        cast: Sequence[Member] = (),
+        recordings: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self._inputs, self._least, self._recordings = inputs, least, recordings or {}
+        self._cast = {member.name: member for member in cast}
         self._people = inputs["people"].to_pylist()
+        self._names: dict[str, Sequence[str]] = {p["name"]: () for p in self._people if p["name"]}
+        self._names |= {member.name: member.aliases for member in cast}
         self._number = {person["person_id"]: n for n, person in enumerate(self._people)}
         spans: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         for face in inputs["faces"].to_pylist():
@@ -76,24 +92,84 @@ class Source:
         return ratios(self._lines, range(len(self._voices)), [person["person_id"] for person in self._people])
 
     @cached_property
-    def _said(self) -> list[tuple[int, int, float, str]]:
+    def _clues(self) -> list[Clue]:
+        """What speaks for names, beside the photos."""
+        there = self._inputs
         texts = [
             (line.voice, row["text"])
             for line, row in zip(self._lines, self._speech, strict=True)
             if line.voice is not None and row["text"] and not row["weak"]
         ]
-        return forms.evidence(texts, {p["name"]: n for n, p in enumerate(self._people) if p["name"]})
+        said = forms.evidence(texts, self._names)
+        found = [Clue("said", weight, text[:80], voice=voice, name=name) for voice, name, weight, text in said]
+        written = [
+            (row["clip_id"], row["text"], row["times_s"])
+            for row in (there["lower_thirds"].to_pylist() if "lower_thirds" in there else [])
+        ]
+        written += clues.read(there["ocr"].to_pylist() if "ocr" in there else [])
+        if written:
+            faces = there["faces"].to_pylist()
+            found += clues.titles(self._lines, faces, self._number, self._names, written)
+        found += clues.sounds(self._prints, self._recordings)
+        if "identifications" in there:
+            found += clues.answers(there["identifications"].to_pylist(), self._lines, self._number)
+        photos = [member.name for member in self._cast.values() if member.photos]
+        return [*found, *clues.faces_and_photos(self._people, photos)]
+
+    @cached_property
+    def _prints(self) -> dict[int, np.ndarray]:
+        """CAM++'s unit vector by place of a voice; of one that has several numbers that of the longest heard."""
+        rows = self._inputs["voices"].to_pylist() if "voices" in self._inputs else []
+        return {
+            self._numbers[row["voice"]]: np.array(row["embedding"])
+            for row in sorted(rows, key=lambda row: row["seconds"])
+            if row["embedding"] and row["model"] == CAMPPLUS.name and row["voice"] in self._numbers
+        }
+
+    @cached_property
+    def _pitches(self) -> dict[int, tuple[float, float]]:
+        """(seconds, Hz) by number of a voice in `speech`."""
+        rows = self._inputs["pitches"].to_pylist() if "pitches" in self._inputs else []
+        return {row["voice"]: (row["seconds"], row["pitch_hz"]) for row in rows if row["pitch_hz"]}
+
+    @cached_property
+    def _by_clues(self) -> dict[int, Named]:
+        """Names of people who have none by their photos, by number."""
+        taken = {person["name"] for person in self._people}
+        free = [name for name in self._names if name not in taken]
+        unnamed = [n for n, person in enumerate(self._people) if not person["name"]]
+        place = {person: n for n, person in enumerate(unnamed)}
+        about = [clue for clue in self._clues if clue.voice is None]
+        given = assigned(
+            len(unnamed), free, about, lambda clue: place.get(clue.person) if clue.person is not None else None
+        )
+        return {unnamed[n]: named for n, named in given.items()}
+
+    def _name(self, person: int) -> str | None:
+        row, by_clues = self._people[person], self._by_clues.get(person)
+        return row["name"] or (by_clues.name if by_clues else None)
 
     @cached_property
     def _all(self) -> np.ndarray:
-        """(voices, people): what was seen and said. A voice that subtitles name is not a face of another name."""
+        """(voices, people): what was seen, and what speaks for a name: for whose it is, against those of other names. A
+        voice that subtitles name is not a face of another name."""
         total = self._ratios.copy()
-        for voice, person, ratio, _ in self._said:
-            total[voice, person] += ratio
+        names = [self._name(person) for person in range(len(self._people))]
+        for clue in self._clues:
+            if clue.voice is None:
+                continue
+            if clue.person is not None:
+                total[clue.voice, clue.person] += clue.weight
+                continue
+            for person, name in enumerate(names):
+                if name == clue.name:
+                    total[clue.voice, person] += clue.weight
+                elif name is not None and clue.weight > 0:
+                    total[clue.voice, person] -= clue.weight
         for voice, key in enumerate(self._voices):
-            for person, row in enumerate(self._people):
-                if isinstance(key, str) and row["name"]:
-                    total[voice, person] = total[voice, person] if _same(key, row["name"]) else IMPOSSIBLE
+            for person, name in enumerate(names):
+                if isinstance(key, str) and name:
+                    total[voice, person] = total[voice, person] if _same(key, name) else IMPOSSIBLE
         return total
 
     def _apart(self) -> set[tuple[int, int]]:
@@ -122,6 +198,7 @@ class Source:
             mine = {voice: given[1] for voice, given in enumerate(chosen) if given and given[0] == n}
             groups.append(Group(list(mine), [person["person_id"]], min(mine.values(), default=None)))
         groups += [Group([voice], [], None) for voice, who in enumerate(chosen) if who is None]
+        self._call(groups)
         found = self._rows(groups)
         for key, correction in corrections:
             for row, group in found:
@@ -129,6 +206,31 @@ class Source:
             found = self._rows(corrected([group for _, group in found], self._numbers, key, correction))
         for number, (row, _) in enumerate(found):
             yield {"character_id": f"c{number:03d}"} | {k: v for k, v in row.items() if k != "first"}
+
+    def _call(self, groups: Sequence[Group]) -> None:
+        """Give names to those who have none by what speaks for their voices and their faces together."""
+        numbers = [[self._number[who] for who in group.people] for group in groups]
+        for group, mine in zip(groups, numbers, strict=True):
+            group.named = next((self._by_clues[person] for person in mine if person in self._by_clues), None)
+        spoken = {key.replace("_", " ").casefold() for key in self._voices if isinstance(key, str)}
+        taken = {self._name(person) for mine in numbers for person in mine}
+        free = [name for name in self._names if name not in taken and name.replace("_", " ").casefold() not in spoken]
+        nameless = [
+            n
+            for n, (group, mine) in enumerate(zip(groups, numbers, strict=True))
+            if not any(self._name(person) for person in mine)
+            and not any(isinstance(self._voices[voice], str) for voice in group.voices)
+        ]
+        of_voice = {voice: n for n, place in enumerate(nameless) for voice in groups[place].voices}
+        of_person = {person: n for n, place in enumerate(nameless) for person in numbers[place]}
+
+        def place(clue: Clue) -> int | None:
+            if clue.voice is not None:
+                return of_voice.get(clue.voice)
+            return None if clue.person is None else of_person.get(clue.person)
+
+        for n, named in assigned(len(nameless), free, self._clues, place).items():
+            groups[nameless[n]].named = named
 
     def _rows(self, groups: Sequence[Group]) -> list[tuple[Row, Group]]:
         found = [(self._row(group), group) for group in groups]
@@ -140,12 +242,24 @@ class Source:
         lines = [line for line in self._lines if line.voice in group.voices]
         people = [self._people[self._number[who]] for who in group.people]
         spoken_as = [key for key in (self._voices[voice] for voice in group.voices) if isinstance(key, str)]
-        named = [name for name in (group.name, *spoken_as, *(person["name"] for person in people)) if name]
-        labels = [*named, *(person["label"] for person in people)]
-        return {
-            "label": labels[0] if labels else None,
-            "name": named[0] if named else None,
-            "voices": sorted(number for number, voice in self._numbers.items() if voice in group.voices),
+        faces = max((p for p in people if p["name"]), key=lambda p: p["name_confidence"] or 0.0, default=None)
+        by_clues = group.named
+        named = [
+            *([(group.name, 1.0, "hand")] if group.name else []),
+            *((name, 1.0, "subtitle") for name in spoken_as),
+            *([(faces["name"], faces["name_confidence"], "face")] if faces else []),
+            *([(by_clues.name, by_clues.confidence, by_clues.by)] if by_clues else []),
+        ]
+        name, name_confidence, named_by = named[0] if named else (None, None, None)
+        label = name or next((person["label"] for person in people), None)
+        numbers = sorted(number for number, voice in self._numbers.items() if voice in group.voices)
+        pitches = [self._pitches[number] for number in numbers if number in self._pitches]
+        row = {
+            "label": label,
+            "name": name,
+            "name_confidence": name_confidence,
+            "named_by": named_by,
+            "voices": numbers,
             "spoken_as": spoken_as,
             "people": list(group.people),
             "speaking_s": sum(line.end_s - line.start_s for line in lines),
@@ -153,11 +267,14 @@ class Source:
             "on_screen_s": sum(
                 (x.end_s - x.start_s) * min(1.0, sum(x.seen.get(who, 0.0) for who in group.people)) for x in lines
             ),
+            "pitch_hz": max(pitches)[1] if pitches else None,
             "confidence": group.confidence,
             "by_hand": group.by_hand,
-            "evidence": [row for person in people for row in self._evidence(group.voices, person)],
+            "cast_description": self._cast[name].description if name in self._cast else None,
+            "evidence": self._evidence(group.voices, group.people, name),
             "first": min((line.start_s for line in lines), default=float("inf")),
         }
+        return row | {"description": words.described(row)}
 
     def _label(self, found: Sequence[Row]) -> None:
         """Labels for those who have none: a narrator, and `unknown N` on from the faces' numbers.
@@ -180,15 +297,33 @@ class Source:
                     number += 1
                 row["label"] = f"unknown {number}"
 
-    def _evidence(self, voices: Sequence[int], person: Row) -> list[Row]:
-        column = self._number[person["person_id"]]
-        found = [(voice, "seen", self._ratios[voice, column], "seen while it sounds") for voice in voices]
-        found += [(v, "said", ratio, text[:80]) for v, p, ratio, text in self._said if p == column and v in voices]
-        rows = [
-            {"voice": k if isinstance(k := self._voices[voice], int) else None, "kind": kind, "weight": w, "detail": d}
-            for voice, kind, w, d in found
+    def _evidence(self, voices: Sequence[int], people: Sequence[str], name: str | None) -> list[Row]:
+        """What joined these voices and people, and what speaks for and against their name."""
+        numbers = {self._number[who]: who for who in people}
+        found = [
+            Clue("seen", float(self._ratios[voice, person]), "seen while it sounds", voice, person)
+            for voice in voices
+            for person in numbers
         ]
-        return sorted(rows, key=lambda row: -abs(row["weight"]))
+        found += [
+            clue
+            for clue in self._clues
+            if (clue.voice is None or clue.voice in voices)
+            and (clue.person is None or clue.person in numbers)
+            and (clue.name is None or clue.name == name)
+        ]
+        rows = [
+            {
+                "voice": k if clue.voice is not None and isinstance(k := self._voices[clue.voice], int) else None,
+                "kind": clue.kind,
+                "weight": clue.weight,
+                "detail": clue.detail,
+                "person": numbers.get(clue.person) if clue.person is not None else None,
+                "name": clue.name,
+            }
+            for clue in found
+        ]
+        return sorted(rows, key=lambda row: -abs(float(row["weight"] or 0.0)))
 
     def dialogue(self, told: Sequence[Row]) -> Iterator[Row]:
         """Rows of `dialogue` without their source."""

@@ -1,4 +1,4 @@
-"""A cast: a folder with photos of people, `NAME.jpg` or `NAME/….jpg`, read into embeddings.
+"""The faces of a cast: its photos read into embeddings.
 
 A photo that could put a wrong name on a face is refused, all of them at once, each with its file and its cure. The
 files are other people's: only three formats are opened, and only up to a size.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,14 +20,11 @@ from stages.faces import detect
 from stages.faces.clusters import distances
 from stages.faces.detect import Detector
 from stages.faces.look import Bounds, Look
+from stages.faces.members import MOST_PHOTOS, CastError, checked
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-OTHER_PICTURES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "WEBP")
-MOST_BYTES, MOST_PIXELS = 30 << 20, 80_000_000
-"""Of a photo: beyond any camera's JPEG of 24 megapixels; it takes 240 MB as pixels."""
-MOST_PHOTOS = 2000
-"""Of a cast: 1000 people with two photos each take 4 min to read."""
+MOST_PIXELS = 80_000_000
+"""Of a photo: beyond any camera's of 24 megapixels; it takes 240 MB as pixels."""
 SIDES = (640, 1280, 320)
 """Long sides, px, at which a face is looked for, in this order: the detector knows faces of 10 to 300 px best."""
 LEAST_SCORE = 0.7
@@ -41,17 +38,14 @@ so near, and half of those of one person are."""
 _CURE = "crop it to the one face"
 
 
-class CastError(ValueError):
-    """A cast that cannot be used; the message has a line a fault, with the file and the cure."""
-
-
 @dataclass(frozen=True)
 class Cast:
-    """Photos as embeddings (photos, 128), and the name that each belongs to."""
+    """Photos as embeddings (photos, 128), and the name that each belongs to; and a portrait by name, JPEG."""
 
     names: tuple[str, ...]
     owners: tuple[int, ...]
     embeddings: np.ndarray
+    portraits: tuple[bytes, ...] = ()
 
     def apart(self, embedding: np.ndarray) -> np.ndarray:
         """Distance (names,) of a face (128,) to each name's nearest photo."""
@@ -61,68 +55,13 @@ class Cast:
         return nearest
 
 
-def photos(folder: str | Path) -> dict[str, list[Path]]:
-    """The photos by name, both in order.
-
-    Raises:
-        CastError: there are none, too many, one of another format or too large, or two names that differ in case only.
-    """
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise CastError(f"{root}: no such folder; give a folder with NAME.jpg or NAME/*.jpg for each person")
-    by_name: dict[str, list[Path]] = {}
-    faults: list[str] = []
-    for name, path in _files(root):
-        if path.suffix.lower() in OTHER_PICTURES:
-            faults.append(f"{path}: {path.suffix} is not read; convert it to JPEG, PNG or WebP")
-        elif path.suffix.lower() in SUFFIXES:
-            by_name.setdefault(name, []).append(path)
-            if path.stat().st_size > MOST_BYTES:
-                faults.append(f"{path}: {path.stat().st_size >> 20} MB are no photo of a face; make it smaller")
-    for name in set(by_name):
-        if same := [other for other in by_name if other.casefold() == name.casefold() and other < name]:
-            faults.append(f"{root}: {same[0]!r} and {name!r} are one name in different letters; rename one")
-    if sum(map(len, by_name.values())) > MOST_PHOTOS:
-        faults.append(f"{root}: more than {MOST_PHOTOS} photos; a few of each person who may be seen are enough")
-    if not by_name and not faults:
-        faults.append(f"{root}: holds no photo; put NAME.jpg or NAME/*.jpg there for each person")
-    if faults:
-        raise CastError("\n".join(sorted(faults)))
-    return by_name
-
-
-def _files(root: Path) -> Iterator[tuple[str, Path]]:
-    """(name, file) of everything that may be a photo."""
-    for entry in sorted(root.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from (
-                (entry.name, path) for path in sorted(entry.iterdir()) if path.is_file() and path.name[0] != "."
-            )
-        elif entry.is_file():
-            yield entry.stem, entry
-
-
-def digest(folder: str | Path) -> str:
-    """SHA-256 of the photos and their names, by which it is known that a cast has changed.
-
-    Raises:
-        CastError: as `photos`.
-    """
-    whole = hashlib.sha256()
-    for name, paths in photos(folder).items():
-        for path in paths:
-            whole.update(f"{name}\n{path.name}\n".encode())
-            whole.update(hashlib.sha256(path.read_bytes()).digest())
-    return whole.hexdigest()
-
-
-def read(folder: str, sha256: str, detector: Detector, progress: Callable[[], None]) -> Cast:
-    """The cast in a folder. A photo takes about 0.15 s the first time, later ones of the process nothing.
+def read(cast: str, sha256: str, detector: Detector, progress: Callable[[], None]) -> Cast:
+    """The faces of a cast; of those who have no photo there are none. A photo takes about 0.15 s the first time, later
+    ones of the process nothing.
 
     Args:
-        sha256: the state that the folder must be in.
+        cast: a folder or a table; see `members`.
+        sha256: the state that it must be in.
         detector: who finds the faces.
         progress: called after each photo.
 
@@ -130,23 +69,24 @@ def read(folder: str, sha256: str, detector: Detector, progress: Callable[[], No
         CastError: it is in another, or a photo is unreadable, shows no face or several that may be meant, or two names
             have one face.
     """
-    if digest(folder) != sha256:
-        raise CastError(
-            f"{folder}: the cast is not the one that the recipe was read with; run again without cast_sha256 in it"
-        )
     names, owners, embeddings, files, faults = [], [], [], [], []
-    for name, paths in photos(folder).items():
-        names.append(name)
-        for path in paths:
+    portraits: dict[int, bytes] = {}
+    for member in checked(cast, sha256):
+        if member.photos:
+            names.append(member.name)
+        for path in member.photos:
+            label = f"{member.where}: {path}" if member.where else f"{path}"
             try:
-                embeddings.append(_embedded(path, hashlib.sha256(path.read_bytes()).digest(), detector))
+                embedding, portrait = _embedded(path, hashlib.sha256(path.read_bytes()).digest(), detector)
             except CastError as fault:
-                faults.append(str(fault))
+                faults.append(f"{member.where}: {fault}" if member.where else str(fault))
                 continue
             finally:
                 progress()
+            embeddings.append(embedding)
+            portraits.setdefault(len(names) - 1, portrait)
             owners.append(len(names) - 1)
-            files.append(path)
+            files.append(label)
     if embeddings:
         apart = distances(np.array(embeddings))
         faults += [
@@ -157,13 +97,14 @@ def read(folder: str, sha256: str, detector: Detector, progress: Callable[[], No
         ]
     if faults:
         raise CastError("\n".join(faults))
-    return Cast(tuple(names), tuple(owners), np.array(embeddings))
+    return Cast(tuple(names), tuple(owners), np.array(embeddings), tuple(portraits[n] for n in range(len(names))))
 
 
 @lru_cache(maxsize=MOST_PHOTOS)
-def _embedded(path: Path, sha256: bytes, detector: Detector) -> np.ndarray:
-    """The embedding of a photo's face; `sha256` tells states of the file apart."""
-    return _face(path, detector).embedding
+def _embedded(path: Path, sha256: bytes, detector: Detector) -> tuple[np.ndarray, bytes]:
+    """The embedding and the portrait of a photo's face; `sha256` tells states of the file apart."""
+    face = _face(path, detector)
+    return face.embedding, face.portrait()
 
 
 def _face(path: Path, detector: Detector) -> Look:

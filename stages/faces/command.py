@@ -17,7 +17,7 @@ from curate.sandbox import Tables
 from curate.single import Single
 from stages.cover import Cover
 from stages.faces import sheet as sheets
-from stages.faces.cast import CastError, photos
+from stages.faces.members import CastError, members
 
 RECIPE = """
 name: faces
@@ -30,7 +30,10 @@ SHEETS = (".jpg", ".jpeg", ".png")
 def faces(
     video: Annotated[str, typer.Argument(help="A video file, local or remote.")],
     cast: Annotated[
-        str | None, typer.Option(help="Folder with photos, NAME.jpg or NAME/*.jpg; nobody is named without.")
+        str | None,
+        typer.Option(
+            help="Folder with photos, NAME.jpg or NAME/*.jpg, or a table with name, photo, …; nobody is named without."
+        ),
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Write a picture with a row of faces for each person, .jpg or .png.")
@@ -45,7 +48,7 @@ def faces(
         stop(f"{sheet}: a sheet is a .jpg or a .png", WRONG_USE)
     if cast is not None:
         try:
-            photos(cast)
+            members(cast)
         except CastError as error:
             stop(str(error), WRONG_USE)
     with plain_errors():
@@ -66,7 +69,7 @@ def summary(single: Single, tables: Tables) -> dict[str, Any]:
     return {
         "duration_s": single.source["duration_s"],
         "stills": tables["stills"].num_rows,
-        "people": tables["people"].drop_columns(["source_id", "portrait"]).to_pylist(),
+        "people": tables["people"].drop_columns(["source_id", "portrait", "candidates"]).to_pylist(),
         "tracks": tracks,
         "takes": tables["clips"].select(["clip_id", "start_s", "end_s"]).to_pylist(),
         "stopped_early": single.decode["stopped_early"],

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from curate.stage import Row, RowStage, Workspace
 from schemas import Table, faces
-from stages.faces import cast, clusters
+from stages.faces import cast, clusters, members
 from stages.faces.cast import Cast
 from stages.faces.clusters import Merge
 from stages.faces.detect import Detector
@@ -29,6 +29,8 @@ tell best, and the 0.5 of `cast_distance`."""
 REACH, CLEAR = 0.05, 0.15
 """A name may be so much farther than `cast_distance` where the second nearest is so much farther still. In a small cast
 that finds faces whose looks are poor; in a large one strangers have no name that stands out so."""
+CANDIDATES = 5
+"""Names of the cast that are kept with a person, the nearest: the right one is nearest nearly always."""
 DECIMALS = 3
 
 
@@ -43,13 +45,15 @@ class Person:
     nearest: str | None = None
     distance: float | None = None
     margin: float | None = None
-    unnamed: str | None = "no cast was given"
+    candidates: list[Row] = field(default_factory=list)
+    unnamed: str | None = None
 
 
 class People(RowStage):
     """Clusters tracks by average linkage; two that share a still are never one person. Milliseconds a source."""
 
     name: ClassVar[str] = "people"
+    version: ClassVar[int] = 2
     writes: ClassVar[Table] = faces.PEOPLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "face_tracks": (
@@ -64,7 +68,8 @@ class People(RowStage):
     """Mean distance of two groups' tracks up to which they are one person. dlib's network tells pairs of LFW apart best
     at 0.6; groups must be purer than that, for a mistake here spreads to every line that the person says."""
     cast: str | None = None
-    """Folder with photos, `NAME.jpg` or `NAME/*.jpg`; nobody is named without one."""
+    """Folder with photos, `NAME.jpg` or `NAME/*.jpg`, or a table (CSV, JSON, YAML, Parquet) with the columns `name` and
+    `photo`; nobody is named without one."""
     cast_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", validate_default=True)
     """Of the photos and names; filled in when the recipe is read, so that another cast names anew."""
     detector: Detector = "libfacedetection"
@@ -84,7 +89,7 @@ class People(RowStage):
         if folder is None:
             return None
         # Given by a dataset's own recipe, which is read where the photos may not be; `run` checks it.
-        return given or cast.digest(folder)
+        return given or members.digest(folder)
 
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row]:
         known = None
@@ -106,8 +111,11 @@ class People(RowStage):
         embeddings = np.array([row["embedding"] for row in rows], float)
         apart = clusters.distances(embeddings)
         cannot = clusters.sharing([row["times_s"] for row in rows]) | self._told(rows)
-        if known is None:
-            return _people(*clusters.grouped(apart, cannot, self.same))
+        if known is None or not known.names:
+            people = _people(*clusters.grouped(apart, cannot, self.same))
+            for person in people:
+                person.unnamed = "no cast was given" if known is None else "nobody in the cast has a photo"
+            return people
         away = np.array([known.apart(embedding) for embedding in embeddings])
         quality = np.array([row["quality"] for row in rows])
         # What the cast tells apart, track by track, is not joined for looking alike.
@@ -118,6 +126,11 @@ class People(RowStage):
         for person in people:
             mean = np.average(away[person.tracks], axis=0, weights=quality[person.tracks] + 1e-6)
             self._name(person, known.names, mean)
+            if known.portraits:
+                person.candidates = [
+                    {"name": known.names[n], "distance": float(mean[n]), "portrait": known.portraits[n]}
+                    for n in np.argsort(mean)[:CANDIDATES].tolist()
+                ]
         return _joined(people, apart, cannot)
 
     def _told(self, rows: Sequence[Row]) -> np.ndarray:
@@ -203,6 +216,7 @@ def _row(rows: Sequence[Row], person: Person, person_id: str, label: str) -> Row
         "nearest": person.nearest,
         "distance": person.distance,
         "margin": person.margin,
+        "candidates": person.candidates or None,
         "screen_s": round(_screen_s(rows, person), DECIMALS),
         "start_s": mine[0]["start_s"],
         "end_s": max(row["end_s"] for row in mine),

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from stages.speech.networks import CAMPPLUS, DIMENSIONS, SEGMENTATION, WINDOW_S, embedder, segmenter
+from stages.speech.embedders import Embedder
+from stages.speech.networks import SEGMENTATION, WINDOW_S, segmenter
 from stages.speech.sound import RATE, Sound
 from stages.speech.speakers import speakers
 from stages.speech.stretches import Stretch, heard, joined, stretches
 
-MODEL = f"silero-vad, {SEGMENTATION.name}, {CAMPPLUS.name}"
 STEP_S = 5.0
 """Between windows of the segmentation network: each moment is seen by two of them, at most 2.5 s from the middle."""
 BATCH = 4
@@ -31,9 +31,9 @@ VAD_BLOCK = 60 * RATE // VAD_SAMPLES * VAD_SAMPLES
 VAD_LEAD = 2 * RATE // VAD_SAMPLES * VAD_SAMPLES
 """Samples before them that it hears first, so that its memory is that of one course: two seconds."""
 ROUND_SAMPLES = RATE // 10
-"""CAM++ is given multiples of it: what is prepared for each length that comes is kept in memory."""
+"""The embedder is given multiples of it: what is prepared for each length that comes is kept in memory."""
 LEAST_SAMPLES = RATE // 4
-"""CAM++ is asked about no less: a syllable."""
+"""No less is embedded: a syllable."""
 
 Progress = Callable[[float], None]
 """Told how far the work is, seconds of the source."""
@@ -54,8 +54,20 @@ class Turn:
     margin: float | None = None
 
 
+def model(embed: Embedder) -> str:
+    """What a row says told the voices apart."""
+    return f"silero-vad, {SEGMENTATION.name}, {embed.name}"
+
+
 def turns(
-    sound: Sound, distance: float, sure_s: float, gap_s: float, line_s: float, vad: float, progress: Progress
+    sound: Sound,
+    embed: Embedder,
+    distance: float,
+    sure_s: float,
+    gap_s: float,
+    line_s: float,
+    vad: float,
+    progress: Progress,
 ) -> list[Turn]:
     """The turns of a source, in order of time; see the parameters of the stage for the numbers."""
     spoken = _spoken(sound, vad, progress)
@@ -70,7 +82,7 @@ def turns(
     found = stretches(heard(active, spoken[at], network.step_s), cuts, network.step_s)
     if not found:
         return []
-    vectors, seconds = _embedded(sound, found, progress)
+    vectors, seconds = _embedded(sound, embed, found, progress)
     labels = speakers(found, vectors, seconds, distance, sure_s)
     margins = _margins(vectors, labels)
     mine = []
@@ -127,10 +139,10 @@ def _windows(sound: Sound, hop: int, spoken: np.ndarray, progress: Progress) -> 
     return np.stack([answers.get(n, empty) for n in range(count)]), [s // hop for s in starts]
 
 
-def _embedded(sound: Sound, found: list[Stretch], progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+def _embedded(sound: Sound, embed: Embedder, found: list[Stretch], progress: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Each stretch's embedding, of where nobody else speaks if that is enough, and how many seconds are behind it (0
     where somebody else is heard in it)."""
-    vectors, seconds = np.zeros((len(found), DIMENSIONS), np.float32), np.zeros(len(found))
+    vectors, seconds = np.zeros((len(found), embed.dimensions), np.float32), np.zeros(len(found))
     for n, stretch in enumerate(found):
         start, end = _samples(stretch)
         part = sound.part(start, end)
@@ -138,7 +150,7 @@ def _embedded(sound: Sound, found: list[Stretch], progress: Progress) -> tuple[n
         pure = len(alone) >= LEAST_SAMPLES
         heard_in = alone if pure else part
         if len(heard_in) >= LEAST_SAMPLES and np.abs(heard_in).max() > 0:
-            vectors[n] = embedder()(heard_in[: len(heard_in) // ROUND_SAMPLES * ROUND_SAMPLES])
+            vectors[n] = embed(heard_in[: len(heard_in) // ROUND_SAMPLES * ROUND_SAMPLES])
             seconds[n] = len(alone) / RATE if pure else 0.0
         progress(start / RATE)
     return vectors, seconds

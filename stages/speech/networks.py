@@ -89,7 +89,7 @@ class Segmenter:
         return self._sets[answer.argmax(-1).numpy()]
 
 
-class Embedder:
+class CamPlus:
     """CAM++ (Wang et al., Interspeech 2023), trained on 200,000 Chinese and English speakers: a voice's direction."""
 
     def __init__(self) -> None:
@@ -125,6 +125,6 @@ def segmenter() -> Segmenter:
 
 
 @lru_cache(maxsize=1)
-def embedder() -> Embedder:
+def campplus() -> CamPlus:
     """The network, loaded once a process."""
-    return Embedder()
+    return CamPlus()

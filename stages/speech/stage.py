@@ -15,7 +15,7 @@ from curate.media.video import Timing
 from curate.stage import Row, RowStage, Workspace
 from schemas import Table, speech
 from stages import looks
-from stages.speech import diarization, subtitles, transcription
+from stages.speech import diarization, embedders, subtitles, transcription
 from stages.speech.cues import Cue
 from stages.speech.diarization import Turn
 from stages.speech.sound import NoSoundError, Sound, decoded
@@ -29,6 +29,7 @@ class _Heard:
     sound: Sound | None
     turns: list[Turn]
     why_not: str | None
+    model: str | None = None
 
 
 class Speech(RowStage):
@@ -58,10 +59,16 @@ class Speech(RowStage):
     the talk itself), or `none`: times and voices only."""
     vad: float = Field(0.5, gt=0, lt=1)
     """Silero's probability from which there is speech: its authors' default."""
+    embedder: str = embedders.DEFAULT
+    """What makes vectors of voices: `campplus`, which ships, or the path of an .onnx file as WeSpeaker and 3D-Speaker
+    export them (ResNet34-LM, ECAPA-TDNN, ERes2Net). Another one needs another `distance`."""
+    embedder_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{8,64}$")
+    """What the file must hash to, its first digits at least; none takes any."""
     distance: float = Field(0.475, gt=0, lt=1)
-    """Mean cosine distance of CAM++ embeddings up to which groups of stretches are one voice. On four films of 2 to 4
-    voices, not those that are judged but with voices of the same four readers, everything from 0.45 to 0.55 was without
-    fault: within a voice groups merge up to 0.38, and two voices not below 0.57."""
+    """Mean cosine distance of embeddings up to which groups of stretches are one voice. It is CAM++'s: another embedder
+    has its own, to be set on films of yours whose voices are known. On four films of 2 to 4 voices, not those that are
+    judged but with voices of the same four readers, everything from 0.45 to 0.55 was without fault: within a voice
+    groups merge up to 0.38, and two voices not below 0.57."""
     sure_s: float = Field(1.5, ge=0)
     """Seconds of speech from which a stretch may make a voice of its own: the window of 3D-Speaker, whose network CAM++
     is. Shorter ones join the nearest voice, if one is near and clearly nearest."""
@@ -115,9 +122,11 @@ class Speech(RowStage):
             sound = decoded(path, timing, seconds, work.scratch, work.progress)
         except NoSoundError as error:
             return _Heard(None, [], str(error))
-        found = diarization.turns(sound, self.distance, self.sure_s, self.gap_s, self.line_s, self.vad, work.progress)
+        embed = embedders.embedder(self.embedder, self.embedder_sha256)
+        how = (self.distance, self.sure_s, self.gap_s, self.line_s, self.vad)
+        found = diarization.turns(sound, embed, *how, work.progress)
         chosen = None if sound.tracks == 1 else f"audio track {sound.track + 1} of {sound.tracks} was listened to"
-        return _Heard(sound, found, chosen)
+        return _Heard(sound, found, chosen, diarization.model(embed))
 
     def _rows(self, written: Subtitles | None, heard: _Heard, work: Workspace) -> Iterator[Row]:
         """Lines in order of time: those of the subtitles, and the turns that they leave out."""
@@ -130,11 +139,11 @@ class Speech(RowStage):
             assert written is not None  # noqa: S101 - for the type checker
             within = np.flatnonzero((start < cue.end_s) & (end > cue.start_s))
             told[within] |= cue.kind != "sound"
-            row = _line(cue, [(turns[n], overlaps[n]) for n in within.tolist()])
+            row = _line(cue, [(turns[n], overlaps[n]) for n in within.tolist()], heard.model)
             found.append(row | {"origin": written.origin, "language": written.language})
         for turn, overlap, known in zip(turns, overlaps, told.tolist(), strict=True):
             if not known:
-                found.append(_turn(turn, overlap) | self._transcribed(sound, turn))
+                found.append(_turn(turn, overlap, heard.model) | self._transcribed(sound, turn))
                 work.progress(turn.end_s)
         yield from sorted(found, key=lambda row: (row["start_s"], row["end_s"]))
 
@@ -146,13 +155,13 @@ class Speech(RowStage):
         return row | ({"text": " ".join(w["text"] for w in words), "words": words} if words else {})
 
 
-def _turn(turn: Turn, overlap_s: float) -> Row:
+def _turn(turn: Turn, overlap_s: float, model: str | None) -> Row:
     voice = turn.voice + 1 or None
-    times = {"start_s": turn.start_s, "end_s": turn.end_s, "kind": "speech", "weak": False, "model": diarization.MODEL}
+    times = {"start_s": turn.start_s, "end_s": turn.end_s, "kind": "speech", "weak": False, "model": model}
     return times | {"voice": voice, "voice_margin": turn.margin, "overlap_s": overlap_s}
 
 
-def _line(cue: Cue, heard: list[tuple[Turn, float]]) -> Row:
+def _line(cue: Cue, heard: list[tuple[Turn, float]], model: str | None) -> Row:
     """A subtitle's line with the voice that is heard for most of it.
 
     Args:
@@ -171,4 +180,4 @@ def _line(cue: Cue, heard: list[tuple[Turn, float]]) -> Row:
     mine = [(turn.margin, overlap) for turn, overlap in heard if turn.voice == voice]
     row["overlap_s"] = min(sum(overlap for _, overlap in mine), cue.end_s - cue.start_s)
     margin = min((margin for margin, _ in mine if margin is not None), default=None)
-    return row | {"model": diarization.MODEL, "voice": voice + 1 or None, "voice_margin": margin}
+    return row | {"model": model, "voice": voice + 1 or None, "voice_margin": margin}

@@ -37,6 +37,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from curate.media.probe import probe
 from curate.media.video import Timing
 from stages.speech.diarization import turns
+from stages.speech.embedders import embedder
 from stages.speech.sound import RATE, Sound, decoded
 from stages.speech.stage import Speech
 
@@ -47,7 +48,9 @@ WINDOW_S, EVERY_S = 1.6, 0.8
 
 def ours(sound: Sound) -> Turns:
     how = Speech()
-    found = turns(sound, how.distance, how.sure_s, how.gap_s, how.line_s, how.vad, lambda at_s: None)
+    found = turns(
+        sound, embedder(how.embedder), how.distance, how.sure_s, how.gap_s, how.line_s, how.vad, lambda at_s: None
+    )
     return [(t.start_s, t.end_s, f"{t.voice}" if t.voice >= 0 else f"unknown {n}") for n, t in enumerate(found)]
 
 

@@ -54,8 +54,10 @@ def somebody(place, caption):
     lists = {name: [] for name in ("times_s", "boxes", "tracks", "merges", "clips", "evidence", "spoken_as", "seen")}
     more = {"clip_id": caption["clip_id"] or "k", "track_id": "t", "detections": 2, "size_px": 50.0, "quality": 1.0}
     blank = lists | more | seconds | {"model": "m", "portrait": PICTURE, "weak": False, "by_hand": False}
-    blank |= {"character_id": "c", "people": ["p"], "voices": [1]}
-    for table in (characters.CHARACTERS, characters.DIALOGUE, faces.PEOPLE, faces.FACES):
+    blank |= {"character_id": "c", "people": ["p"], "voices": [1], "description": "seen 2.0 s", "named_by": "face"}
+    blank |= {"cast_description": EVIL, "identity_id": "i", "sources": 3}
+    for table in (characters.CHARACTERS, characters.DIALOGUE, faces.PEOPLE, faces.FACES, faces.IDENTITIES):
+        blank["people"] = 1 if table is faces.IDENTITIES else ["p"]
         row = {name: value for name, value in (blank | seen).items() if name in table.schema.names}
         place.write_part(table, "k", to_arrow(table, [row]), {})
 
@@ -144,7 +146,8 @@ def test_a_clip_plays_on_its_card_and_in_full_with_its_caption_and_series(page, 
 def test_people_are_shown_with_their_faces(page):
     js(page, "document.querySelector('#people').scrollIntoView()")
     cells = js(page, "[...document.querySelectorAll('#people td')].map((cell) => cell.textContent)")
-    assert cells[1:5] == [EVIL, "2.0 s", "2.0 s", "0.90"]
+    known = f"named by face; seen 2.0 s; {EVIL}; {EVIL} in 3 sources"
+    assert cells[1:6] == [EVIL, known, "2.0 s", "2.0 s", "0.90"]
     until(lambda: js(page, "document.querySelector('#people img').naturalWidth") == 112, "the face is there")
     assert errors(page) == []
 

@@ -1,6 +1,7 @@
 """A server of chat completions in a process of its own that misbehaves as the question tells it to.
 
-A question's text is `FAULT ID`. Each arrival and each answer is a line `asked ID` or `answered ID` of the log.
+A question's text is `FAULT ID`; to any other the answer is a caption, or the one that was given at the start. Each
+arrival and each answer is a line `asked ID` or `answered ID` of the log.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from pathlib import Path
 
 LOG = Path(sys.argv[2])
 DELAY_S = float(sys.argv[3])
+ANSWER = sys.argv[4] if len(sys.argv) > 4 else None
 seen: dict[str, int] = {}
 WORDS = "wall door table lamp bench chair plant shelf box rope stone tree fence mat ball screen".split()
 
@@ -84,6 +86,8 @@ async def misbehave(fault, ident, sent, writer):
         "unsure": told(logprobs={"content": [{"logprob": "nan"}]}),
         "echo": told(json.dumps({key: sent[key] for key in sent if key != "messages"})),
     }
+    if fault == "caption" and ANSWER is not None:
+        return whole(told(ANSWER))
     if fault == "caption":
         text = f"A person does something slowly near the {' '.join(WORDS[int(digit, 16)] for digit in ident[:3])}."
         return whole(told(json.dumps({"text": text, "raw": text, "prompt": text, "short": text})))

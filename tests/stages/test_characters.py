@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 
 from curate.dataset import to_arrow
 from curate.workspace import open_workspace
+from schemas import characters as schema
 from schemas import faces, speech
 from stages.characters import forms
 from stages.characters.command import characters as command
 from stages.characters.corrections import CorrectionError
 from stages.characters.join import ANOTHER, LEAST, joined
+from stages.characters.source import Source
 from stages.characters.stage import Characters, Dialogue
 from stages.characters.turns import turns
 from stages.cover import Cover
@@ -62,23 +64,36 @@ def test_the_assignment_is_the_best_there_is(data):
 
 
 def test_names_that_are_said():
-    assert forms.introduced("Hi, I'm Ann.", "Ann Lee")
-    assert forms.introduced("My name is Ann Lee", "ann_lee")
-    assert not forms.introduced("I'm annoyed", "Ann")
-    assert forms.addressed("Thanks, Ann.", "Ann Lee")
-    assert forms.addressed("Ann, come here!", "Ann Lee")
-    assert not forms.addressed("Ann came here", "Ann Lee")
-    assert forms.evidence([(0, "Thanks, Lee."), (1, "Sure.")], {"Ann Lee": 0, "Bo Lee": 1}) == []
-    told = forms.evidence([(0, "Thanks, Ann."), (1, "Sure.")], {"Ann Lee": 0, "Bo Lee": 1})
-    assert [(voice, person, ratio > 0) for voice, person, ratio, _ in told] == [(0, 0, False), (1, 0, True)]
+    ann = forms.spoken("ann_lee", ["Annie"])
+    assert forms.introduced("Hi, I'm Ann.", ann)
+    assert forms.introduced("My name is Ann Lee", ann)
+    assert forms.introduced("Call me Annie.", ann)
+    assert not forms.introduced("I'm annoyed", ann)
+    assert forms.addressed("Thanks, Ann.", ann)
+    assert forms.addressed("Annie, come here!", ann)
+    assert not forms.addressed("Ann came here", ann)
+    two = {"Ann Lee": ["Annie"], "Bo Lee": []}
+    assert forms.evidence([(0, "Thanks, Lee."), (1, "Sure.")], two) == []
+    assert forms.evidence([(0, "I'm Lee, and Ann is away")], two) == []
+    for text in ("Thanks, Ann.", "Thanks, Annie."):
+        told = forms.evidence([(0, text), (1, "Sure.")], two)
+        assert [(voice, name, ratio > 0) for voice, name, ratio, _ in told] == [
+            (0, "Ann Lee", False),
+            (1, "Ann Lee", True),
+        ]
 
 
-def joined_tables(heard, seen, names=(), **parameters):
+def joined_tables(heard, seen, names=(), cast=(), recordings=None, of_people=None, **given):
     """The two tables of a source.
 
     Args:
         heard: (start, end, voice, more) of each line.
         seen: (start, end, person) of each face.
+        names: people who have their id for a name.
+        cast: who may be named.
+        recordings: unit vector of a voice by name.
+        of_people: columns of `people` by person.
+        given: parameters, and rows of further tables.
     """
     people = sorted({person for *_, person in seen})
     blank = {"weak": False, "origin": "none", "kind": "speech"}
@@ -91,6 +106,7 @@ def joined_tables(heard, seen, names=(), **parameters):
     rows = [
         {"source_id": "s", "person_id": p, "label": p, "name": p if p in names else None, "portrait": b""}
         | {"screen_s": 1.0, "start_s": 0.0, "end_s": 1.0, "clips": [], "tracks": [], "merges": []}
+        | (of_people or {}).get(p, {})
         for p in people
     ]
     inputs = {
@@ -99,9 +115,16 @@ def joined_tables(heard, seen, names=(), **parameters):
         "faces": to_arrow(faces.FACES, tracks),
         "people": to_arrow(faces.PEOPLE, rows),
     }
+    for table in (speech.VOICES, schema.PITCHES, schema.LOWER_THIRDS, schema.IDENTIFICATIONS):
+        if table.name in given:
+            inputs[table.name] = to_arrow(table, given.pop(table.name))
     with open_workspace("memory://x") as work:
-        told = list(Characters(**parameters).run(inputs, work))
-        inputs["characters"] = pa.Table.from_pylist(told)
+        if cast:
+            told = list(Source(inputs, cast=cast, recordings=recordings).characters())
+            told = [{"source_id": "s"} | row for row in told]
+        else:
+            told = list(Characters(**given).run(inputs, work))
+        inputs["characters"] = to_arrow(schema.CHARACTERS, told)
         return told, list(Dialogue().run(inputs, work))
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.faces import cast
-from stages.faces.cast import CastError
+from stages.faces import cast, members
+from stages.faces.members import CastError
 from stages.faces.people import People
 
 
 def read(folder):
-    return cast.read(str(folder), cast.digest(folder), "libfacedetection", lambda: None)
+    return cast.read(str(folder), members.digest(folder), "libfacedetection", lambda: None)
 
 
 @pytest.fixture
@@ -85,25 +85,25 @@ def test_pictures_beyond_any_photo_are_not_decoded(tmp_path, monkeypatch):
     Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
     with pytest.raises(CastError, match=r"bomb.png: 9000 x 9000 px are too large"):
         read(tmp_path)
-    monkeypatch.setattr(cast, "MOST_BYTES", 100)
+    monkeypatch.setattr(members, "MOST_BYTES", 100)
     with pytest.raises(CastError, match=r"bomb.png: .* make it smaller"):
-        cast.photos(tmp_path)
+        members.members(tmp_path)
 
 
 def test_folders_that_are_no_cast(tmp_path, monkeypatch):
     with pytest.raises(CastError, match="no such folder"):
-        cast.photos(tmp_path / "none")
+        members.members(tmp_path / "none")
     with pytest.raises(CastError, match="holds no photo"):
-        cast.photos(tmp_path)
+        members.members(tmp_path)
     for name in ("Ann.jpg", "ann.png", "bob.heic"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(CastError, match=r"(?s)bob.heic: .heic is not read; convert it.*'Ann' and 'ann' are one name"):
-        cast.photos(tmp_path)
+        members.members(tmp_path)
     (tmp_path / "ann.png").unlink()
     (tmp_path / "bob.heic").rename(tmp_path / "bob.jpg")
-    monkeypatch.setattr(cast, "MOST_PHOTOS", 1)
+    monkeypatch.setattr(members, "MOST_PHOTOS", 1)
     with pytest.raises(CastError, match="more than 1 photos"):
-        cast.photos(tmp_path)
+        members.members(tmp_path)
 
 
 def test_a_cast_that_changed_names_anew_and_a_recipe_of_another_is_refused(photo, tmp_path):

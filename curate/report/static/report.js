@@ -234,6 +234,11 @@ function face(person) {
   return person.face ? make("img", { class: "face", src: `people/${encodeURIComponent(person.face)}`, alt: "", loading: "lazy" }) : "";
 }
 
+function known(person) {
+  const others = person.elsewhere > 1 ? `${person.identity} in ${person.elsewhere} sources` : "";
+  return [person.known, others].filter(Boolean).join("; ");
+}
+
 function scenes(person) {
   const box = make("div", { class: "scenes" });
   for (const id of person.scenes) box.append(clipButton(id));
@@ -243,7 +248,7 @@ function scenes(person) {
 function tables() {
   const seconds = (value) => (value ? `${value.toFixed(1)} s` : ""), sure = (value) => (value === null ? "" : value.toFixed(2));
   if (REPORT.people.length) {
-    table("people", ["Face", "Who", "Speaks", "Is seen", "Face and voice are one's", "Takes"], REPORT.people.map((p) => [face(p), p.label, seconds(p.speaks), seconds(p.seen), sure(p.sure), scenes(p)]), "");
+    table("people", ["Face", "Who", "What is known", "Speaks", "Is seen", "Face and voice are one's", "Takes"], REPORT.people.map((p) => [face(p), p.label, known(p), seconds(p.speaks), seconds(p.seen), sure(p.sure), scenes(p)]), "");
   }
   const copies = [];
   for (let n = 0; n < N; n++) { const original = copyOf(n); if (original) copies.push([CLIPS.id[n], original, CLIPS.state[n]]); }
