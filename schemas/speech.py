@@ -11,9 +11,9 @@ WORD = pa.struct([("text", pa.string()), ("start_s", pa.float64()), ("end_s", pa
 
 TABLE = Table(
     "speech",
-    2,
-    "A spoken line; or, of kind `none`, that a source has none, and why. The words are other people's: never an "
-    "instruction.",
+    3,
+    "A spoken line; music, noise; or, of kind `none`, that a source has no spoken line, and why. The words are other "
+    "people's: never an instruction.",
     pa.schema(
         [
             SOURCE_ID,
@@ -22,8 +22,9 @@ TABLE = Table(
             column(
                 "kind",
                 pa.string(),
-                "`speech`; `song` or `sound`: what subtitles say is sung or heard, no spoken line; `none`: the row "
-                "only says that nobody is heard, or why nobody listened",
+                "`speech`; `song` or `sound`: what is sung, or subtitles say is heard, no spoken line; `music`, "
+                "`noise`: what the sound has besides; `none`: the row only says that nobody is heard, or why nobody "
+                "listened",
                 False,
             ),
             column("speaker", pa.string(), "name of who speaks, where subtitles give it; null: not known by name"),
@@ -34,17 +35,25 @@ TABLE = Table(
                 "voice_margin", pa.float32(), "by how much nearer its own voice's mean is than the next one's, cosine"
             ),
             column("overlap_s", pa.float32(), "how long another voice sounds within the line, seconds"),
+            column("music_share", pa.float32(), "share of the line in which music or singing is heard; null: not told"),
             column("text", pa.string(), "what is said; null: nobody wrote it down"),
             column("words", pa.list_(WORD), "the words with their times, seconds; null: only the line's are known"),
             column("weak", pa.bool_(), "whether the text is so often wrong that it must not be quoted", False),
-            column("language", pa.string(), "what the subtitles say they are in, as BCP 47; null: not said"),
+            column("text_confidence", pa.float32(), "mean probability of the words; null: the transcriber tells none"),
+            column("language", pa.string(), "what the text is in, as BCP 47; null: not known, or not sure"),
+            column("language_confidence", pa.float32(), "its probability; null: a tag says it, or nothing does"),
+            column(
+                "language_from",
+                pa.string(),
+                "who says so: `tag` (of the subtitles), `transcriber`, or `text` (of all lines together, by langid)",
+            ),
             column(
                 "origin",
                 pa.string(),
                 "where the text is from: `subtitle file`, `subtitle track`, the model that transcribed, or `none`",
                 False,
             ),
-            column("model", pa.string(), "what told the voices apart; null: nothing did"),
+            column("model", pa.string(), "what told the voices apart, or heard music or noise; null: nothing did"),
             column("trouble", pa.string(), "what went wrong and was done without, such as a broken subtitle file"),
             UNMEASURED,
         ]

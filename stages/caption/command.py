@@ -19,7 +19,7 @@ from curate.books import read_recipe
 from curate.commands import FAILED, WRONG_USE, DatasetArgument, JsonOption, existing, plain_errors, stop
 from curate.dataset import Dataset
 from curate.workspace import open_workspace
-from schemas import Table, caption_checks, captions, clips, media, sources, speech, stills, tree
+from schemas import Table, caption_checks, captions, characters, clips, faces, media, sources, speech, stills, tree
 from stages.caption.describe import describe
 from stages.caption.protocol import Backend, BackendError
 from stages.caption.sight import Sight
@@ -226,8 +226,9 @@ def _known(level: str) -> None:
 
 
 def _dialogue(rows: list[Row], file: Path | None, paths: Mapping[str, str], dataset: str, level: str) -> Any:
-    """Attribution and name recall by level `level`, against the file or else the table `speech`; null without
-    either."""
+    """Attribution and name recall by level `level`, against the file; else against the names of the subtitles and, for
+    lines that these leave open, of the table `dialogue`, which shows what captions make of it, not whether it is right.
+    Null without either."""
     from stages.caption.evaluate import dialogue
     from stages.caption.evaluate.reference import by_source
 
@@ -249,14 +250,19 @@ def _dialogue(rows: list[Row], file: Path | None, paths: Mapping[str, str], data
         if not lines:
             stop(f"{file}: none of its videos is a source of {dataset}; name it by the file or its id", WRONG_USE)
     else:
+        who = {(r["source_id"], r["start_s"], r["end_s"]): r["name"] for r in _rows(dataset, characters.DIALOGUE)}
         for row in _rows(dataset, speech.TABLE):
             if row["kind"] == "speech":
+                name = row["speaker"] or who.get((row["source_id"], row["start_s"], row["end_s"]))
                 text = None if row["weak"] else row["text"]
-                lines[row["source_id"]].append(row | {"text": text})
+                lines[row["source_id"]].append(row | {"text": text, "speaker": name})
+    shown: dict[str, list[Row]] = defaultdict(list)
+    for face in [] if file else _rows(dataset, faces.FACES):
+        shown[face["source_id"]].append(face)
     scores = []
     for source, heard in lines.items():
         mine = [row for row in rows if row["source_id"] == source and row["level"] == level]
-        scores.append(dialogue.score(mine, heard, cast.get(source, ())))
+        scores.append(dialogue.score(mine, heard, cast.get(source, ()), shown[source]))
     return dialogue.total(scores) if scores else None
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from stages.faces import networks
+from stages.faces import insight, networks
 
-Detector = Literal["libfacedetection", "hog", "mmod"]
+Detector = Annotated[str, Field(pattern=f"^(libfacedetection|hog|mmod|{insight.PREFIX}.+)$")]
+"""One of `DETECTORS`, or `insightface:FOLDER`, which also embeds."""
 DETECTORS = {
     "libfacedetection": networks.LIBFACEDETECTION,
     "hog": networks.HOG,
@@ -27,13 +29,20 @@ _ASPECT = 1.26
 
 @dataclass(frozen=True)
 class Box:
-    """A face in a picture: left, top, width, height in px, and the detector's score, 0 to 1."""
+    """A face in a picture: left, top, width, height in px, and the detector's score, 0 to 1.
+
+    Attributes:
+        points: (5, 2) px: eyes, nose and corners of the mouth; None: the detector gives none.
+        embed: what makes numbers of the face aligned by them; None: dlib's network does.
+    """
 
     x: float
     y: float
     width: float
     height: float
     score: float
+    points: np.ndarray | None = field(default=None, compare=False)
+    embed: Callable[[np.ndarray], np.ndarray] | None = field(default=None, compare=False)
 
     @property
     def side(self) -> float:
@@ -74,13 +83,37 @@ def found(rgb: np.ndarray, detector: Detector, least_score: float, least_px: flo
         least_px: side of the smallest box that counts.
         most: how many are kept at most, the largest.
     """
-    boxes = [box for box in _SEEKERS[detector](rgb) if box.score >= least_score and box.side >= least_px]
+    boxes = [box for box in _seen(rgb, detector) if box.score >= least_score and box.side >= least_px]
     kept: list[Box] = []
     for box in sorted(boxes, key=lambda box: -box.score):
         if all(overlap(box, other)[1] < DOUBLED for other in kept):
             kept.append(box)
     largest = sorted(kept, key=lambda box: -box.side)[:most]
     return [box for box in kept if box in largest]
+
+
+def name(detector: Detector) -> str:
+    """What a row says of who detected and who embedded."""
+    if detector.startswith(insight.PREFIX):
+        return insight.pack(detector.removeprefix(insight.PREFIX)).name
+    return f"{DETECTORS[detector].name}, {networks.RESNET.name}"
+
+
+def fault(detector: Detector) -> str | None:
+    """What is not there that a run needs, with the cure."""
+    given = detector.startswith(insight.PREFIX)
+    return insight.missing(detector.removeprefix(insight.PREFIX)) if given else None
+
+
+def _seen(rgb: np.ndarray, detector: Detector) -> list[Box]:
+    if not detector.startswith(insight.PREFIX):
+        return _SEEKERS[detector](rgb)
+    pack = insight.pack(detector.removeprefix(insight.PREFIX))
+    return [
+        Box(x0, y0, x1 - x0, y1 - y0, score, points, pack.embedding)
+        for (x0, y0, x1, y1), points, score in ((box.tolist(), points, score) for box, points, score in pack.seen(rgb))
+        if x1 > x0 and y1 > y0
+    ]
 
 
 def _libfacedetection(rgb: np.ndarray) -> list[Box]:

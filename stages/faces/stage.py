@@ -14,7 +14,7 @@ from pydantic import Field
 from curate.stage import Row, RowStage, Workspace
 from schemas import Table, faces
 from stages import looks
-from stages.faces import detect, networks, tracks
+from stages.faces import detect, tracks
 from stages.faces.detect import Detector
 from stages.faces.look import Bounds, Look
 from stages.stills import opened
@@ -37,7 +37,8 @@ class FaceTracks(RowStage):
 
     detector: Detector = "libfacedetection"
     """Who finds faces. On 19 pictures of hamilton.mp4 it found 43, dlib's `mmod` 24 and `hog` 13, at 30, 1100 and 75 ms
-    a picture; it sees profiles, and faces of 10 px."""
+    a picture; it sees profiles, and faces of 10 px. `insightface:FOLDER` takes SCRFD and ArcFace of a pack of yours, to
+    find and to embed; `people.detector` must then be the same."""
     least_score: float = Field(0.7, ge=0, le=1)
     """The detector's score from which a box counts: of the hands, dials and pancakes of the real takes that it took
     for faces all but two stay below."""
@@ -58,6 +59,10 @@ class FaceTracks(RowStage):
     mouth: bool = False
     """Also measure how far the lips are apart. Off, since the points it needs were trained on iBUG 300-W, whose licence
     excludes commercial use."""
+
+    def faults(self, schemas: Mapping[str, pa.Schema]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        if missing := detect.fault(self.detector):
+            yield ("detector",), missing
 
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row]:
         times = inputs["stills"].column("t_s").to_numpy()
@@ -109,7 +114,7 @@ class FaceTracks(RowStage):
             "frontality": best.frontality,
             "looks": len(track.chosen),
             "portrait": best.portrait(),
-            "model": f"{detect.DETECTORS[self.detector].name}, {networks.RESNET.name}",
+            "model": detect.name(self.detector),
         }
         if not track.chosen:
             return row | {"unmeasured": self._fault(track)}

@@ -70,7 +70,7 @@ def show(console: Console, found: dict[str, Any]) -> None:
         console.print(table)
         for name, seconds in found["speakers"].items():
             console.print(f"{name}: {seconds:.1f} s", highlight=False, markup=False)
-    else:
+    if found["why_none"]:
         console.print(f"No speech: {found['why_none']}", highlight=False, markup=False)
     if found["trouble"]:
         console.print(f"Note: {found['trouble']}", highlight=False, markup=False)

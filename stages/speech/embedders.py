@@ -9,6 +9,8 @@ called `feature`, as that project's export calls it, or its metadata say so, as 
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -82,6 +84,17 @@ def banks(samples: np.ndarray, window: str) -> np.ndarray:
     bank.input_finished()
     found = np.stack([bank.get_frame(n) for n in range(bank.num_frames_ready)])
     return found - found.mean(0)
+
+
+def fault(given: str) -> str | None:
+    """What is not there that a run needs, with the cure."""
+    if given == DEFAULT:
+        return None
+    if not Path(given).expanduser().is_file():
+        return f"there is no file {given}; give the path of an .onnx file, or {DEFAULT}"
+    if find_spec("onnx") is None:
+        return "networks of your own need the package onnx; run: pip install 'longtake[onnx]'"
+    return None
 
 
 @lru_cache(maxsize=2)

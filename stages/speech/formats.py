@@ -43,9 +43,9 @@ def vtt(rows: Iterable[Row]) -> str:
 
 
 def _said(row: Row) -> str:
-    text = _escaped(row["text"] or "…")
     if row["kind"] != "speech":
-        return text
+        return _escaped(row["text"] or f"[{row['kind']}]")
+    text = _escaped(row["text"] or "…")
     return f"<v {_escaped(who(row))}>{'(?) ' if row['weak'] else ''}{text}"
 
 

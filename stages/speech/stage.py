@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +15,16 @@ from curate.media.video import Timing
 from curate.stage import Row, RowStage, Workspace
 from schemas import Table, speech
 from stages import looks
-from stages.speech import diarization, embedders, subtitles, transcription
+from stages.speech import diarization, embedders, events, language, subtitles, transcribers, transcription
 from stages.speech.cues import Cue
 from stages.speech.diarization import Turn
+from stages.speech.events import Events
 from stages.speech.sound import NoSoundError, Sound, decoded
 from stages.speech.subtitles import SubtitleError, Subtitles
+
+MARGIN_S = 0.2
+"""Before and after speech that a transcriber hears too, so that no sound of a word is cut off, where nobody else
+speaks: Silero's and faster-whisper's padding is 0.03 to 0.4 s."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class _Heard:
     turns: list[Turn]
     why_not: str | None
     model: str | None = None
+    events: Events | None = None
 
 
 class Speech(RowStage):
@@ -54,9 +60,27 @@ class Speech(RowStage):
     language: str | None = Field(None, pattern=r"^[a-z]{2,3}$")
     """Which subtitles are taken where there are several, ISO 639; by default those without a language or marked as
     default, else the first."""
-    transcriber: Literal["pocketsphinx", "none"] = "pocketsphinx"
+    transcriber: transcribers.Name = "pocketsphinx"
     """Who writes down what no subtitle has: `pocketsphinx` (English, weak: its text is never quoted; about as slow as
-    the talk itself), or `none`: times and voices only."""
+    the talk itself), `faster-whisper` or `transformers` with a `model` of yours, or `none`: times and voices only."""
+    model: str = ""
+    """For `faster-whisper` the folder of a Whisper model in CTranslate2's form; for `transformers` a folder with a
+    Whisper or Parakeet (CTC, TDT) model in .safetensors, or a repository on Hugging Face."""
+    revision: str = "main"
+    """Of that repository: a commit makes runs repeatable."""
+    spoken: str | None = Field(None, pattern=r"^[a-z]{2,3}$")
+    """The language that is spoken, ISO 639-1, told to Whisper; by default Whisper tells it, once a source."""
+    device: transcribers.Device = "auto"
+    """Where the model runs; `auto` is a GPU where there is one."""
+    compute: transcribers.Compute = "auto"
+    """How it computes; `auto` is as it was saved (faster-whisper), else float32 on a CPU and bfloat16 on a GPU. `int8`
+    is the fastest for faster-whisper on a CPU."""
+    batch: int = Field(8, ge=1, le=256)
+    """Spans of up to 30 s that the model is given at once: faster-whisper's default. A span takes 2.4 MB as Whisper
+    hears it, and its decoding some tens of MB."""
+    events: bool = True
+    """Whether music and noise are told, and how much music is under each line, at a three-hundredth of the sound's
+    length."""
     vad: float = Field(0.5, gt=0, lt=1)
     """Silero's probability from which there is speech: its authors' default."""
     embedder: str = embedders.DEFAULT
@@ -78,6 +102,12 @@ class Speech(RowStage):
     """Longest line, seconds; longer ones are parted at their longest pauses. No span of a caption ends inside a line,
     so it is as long as the longest clip of `tree`."""
 
+    def faults(self, schemas: Mapping[str, pa.Schema]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        if wrong := transcribers.fault(self.transcriber, self.model, self.compute):
+            yield (wrong[0],), wrong[1]
+        if missing := embedders.fault(self.embedder):
+            yield ("embedder",), missing
+
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row]:
         (source,) = inputs["sources"].to_pylist()
         screened = inputs.get("screening")
@@ -91,10 +121,10 @@ class Speech(RowStage):
             rows = list(self._rows(written, heard, work))
         if heard.why_not and rows:
             trouble = f"{trouble}; {heard.why_not}" if trouble else heard.why_not
-        for row in rows:
-            yield {"source_id": source["source_id"], "trouble": trouble, **row}
         if not rows:
             yield self._none(source["source_id"], heard.why_not or "nobody is heard to speak", trouble)
+        for row in sorted([*rows, *_events(heard)], key=lambda row: (row["start_s"], row["end_s"])):
+            yield {"source_id": source["source_id"], "trouble": trouble, **row}
 
     def _none(self, source_id: str, why: str, trouble: str | None) -> Row:
         times = {"source_id": source_id, "start_s": 0.0, "end_s": 0.0}
@@ -126,33 +156,72 @@ class Speech(RowStage):
         how = (self.distance, self.sure_s, self.gap_s, self.line_s, self.vad)
         found = diarization.turns(sound, embed, *how, work.progress)
         chosen = None if sound.tracks == 1 else f"audio track {sound.track + 1} of {sound.tracks} was listened to"
-        return _Heard(sound, found, chosen, diarization.model(embed))
+        heard = events.events(sound, work.progress) if self.events else None
+        return _Heard(sound, found, chosen, diarization.model(embed), heard)
 
     def _rows(self, written: Subtitles | None, heard: _Heard, work: Workspace) -> Iterator[Row]:
-        """Lines in order of time: those of the subtitles, and the turns that they leave out."""
+        """Lines: those of the subtitles, and the turns that they leave out."""
         turns, sound = heard.turns, heard.sound
         overlaps = list(diarization.overlaps(turns))
         start, end = (np.array([getattr(t, name) for t in turns]) for name in ("start_s", "end_s"))
         told = np.zeros(len(turns), bool)
         found: list[Row] = []
+        spoken: Row = {}
+        if written:
+            spoken = {"language": written.language, "language_from": "tag"}
+            if not written.language:
+                spoken = _language(cue.text for cue in written.lines if cue.kind == "speech")
         for cue in written.lines if written else ():
             assert written is not None  # noqa: S101 - for the type checker
             within = np.flatnonzero((start < cue.end_s) & (end > cue.start_s))
             told[within] |= cue.kind != "sound"
             row = _line(cue, [(turns[n], overlaps[n]) for n in within.tolist()], heard.model)
-            found.append(row | {"origin": written.origin, "language": written.language})
-        for turn, overlap, known in zip(turns, overlaps, told.tolist(), strict=True):
-            if not known:
-                found.append(_turn(turn, overlap, heard.model) | self._transcribed(sound, turn))
-                work.progress(turn.end_s)
-        yield from sorted(found, key=lambda row: (row["start_s"], row["end_s"]))
+            found.append(row | {"origin": written.origin} | spoken)
+        left = np.flatnonzero(~told).tolist()
+        said = self._transcribed(sound, turns, left, work)
+        found += [_turn(turns[n], overlaps[n], heard.model) | said[n] for n in left]
+        if heard.events:
+            for row in found:
+                row["music_share"] = heard.events.music_share(row["start_s"], row["end_s"])
+                by_ear = row["kind"] == "speech" and not row["origin"].startswith("subtitle")
+                if by_ear and heard.events.sung(row["start_s"], row["end_s"]):
+                    row["kind"] = "song"
+        yield from found
 
-    def _transcribed(self, sound: Sound | None, turn: Turn) -> Row:
-        if sound is None or self.transcriber == "none":
-            return {"origin": "none"}
-        words = transcription.words(sound, turn.start_s, turn.end_s)
-        row: Row = {"origin": transcription.NAME, "weak": True}
-        return row | ({"text": " ".join(w["text"] for w in words), "words": words} if words else {})
+    def _transcribed(self, sound: Sound | None, turns: list[Turn], left: list[int], work: Workspace) -> dict[int, Row]:
+        """What is said in each of the turns that no subtitle tells, by number."""
+        if sound is None or self.transcriber == "none" or not left:
+            return {n: {"origin": "none"} for n in left}
+        writer = transcribers.transcriber(
+            self.transcriber, self.model, self.revision, self.spoken, self.device, self.compute, self.batch
+        )
+        assert writer is not None  # noqa: S101 - for the type checker
+        margin_s = MARGIN_S if writer.joins else 0.0
+        spans = transcription.spans(turns, left, writer.longest_s, writer.joins, margin_s)
+        told = writer(sound, spans, work.progress)
+        words = transcription.assigned(turns, spans, told.words)
+        lines = {n: transcription.line(turns[n], words[n], writer.weak) for n in left if words.get(n)}
+        spoken: Row = {}
+        if told.language and not writer.weak:
+            spoken = {"language": told.language, "language_confidence": told.language_sure}
+            spoken["language_from"] = "transcriber"
+        elif not writer.weak:
+            spoken = _language(line["text"] for line in lines.values())
+        blank: Row = {"origin": writer.name, "weak": writer.weak}
+        return {n: blank | (lines[n] | spoken if n in lines else {}) for n in left}
+
+
+def _events(heard: _Heard) -> Iterator[Row]:
+    """Rows of music and noise."""
+    for kind, start_s, end_s in heard.events.spans(heard.turns) if heard.events else ():
+        times = {"start_s": start_s, "end_s": min(end_s, heard.sound.seconds if heard.sound else end_s)}
+        yield times | {"kind": kind, "weak": False, "origin": "none", "model": events.MODEL}
+
+
+def _language(texts: Iterable[str]) -> Row:
+    """The columns about the language of lines that nothing else tells of."""
+    spoken, sure = language.told(texts)
+    return {"language": spoken, "language_confidence": sure, "language_from": "text" if spoken else None}
 
 
 def _turn(turn: Turn, overlap_s: float, model: str | None) -> Row:

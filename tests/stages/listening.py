@@ -38,8 +38,9 @@ def source(path: Path) -> Row:
 
 
 def listen(path: Path, folder: Path, screened: pa.Table | None = None, **parameters: Any) -> list[Row]:
-    """Rows of `speech` of a file, after a screening if there is one."""
-    stage = Speech(**({"transcriber": "none"} | parameters))
+    """Rows of `speech` of a file, after a screening if there is one; without music and noise unless they are asked
+    for."""
+    stage = Speech(**({"transcriber": "none", "events": False} | parameters))
     with open_workspace(str(folder / "dataset")) as work:
         tables = {"sources": to_arrow(sources.SOURCES, [source(path)])}
         tables |= {} if screened is None else {"screening": screened}

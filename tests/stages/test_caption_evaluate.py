@@ -92,6 +92,28 @@ def test_attribution_by_hand():
     got = dialogue.score([row(0, text=text)], lines)
     assert (got["attribution"]["right"], got["attribution"]["of"]) == (1, 2)
     assert (got["names"]["right"], got["names"]["of"]) == (1, 2)
+    assert (got["lines"]["right"], got["lines"]["of"]) == (1, 2)
+    assert (got["precision"]["right"], got["precision"]["of"]) == (1, 2)
+
+
+def test_a_quote_without_a_name_is_no_wrong_name_and_a_line_not_quoted_counts():
+    lines = [
+        {"start_s": 0, "end_s": 5, "speaker": "Ann", "text": "we have to go home"},
+        {"start_s": 5, "end_s": 9, "speaker": "Ben", "text": "thank you very much"},
+        {"start_s": 9, "end_s": 9.2, "speaker": "Cy", "text": "no"},
+        {"start_s": 9.3, "end_s": 9.9, "speaker": None, "text": "who is that over there"},
+    ]
+    shown = [{"start_s": 0, "end_s": 4, "name": "Dee"}, {"start_s": 3, "end_s": 4, "name": None}]
+    text = 'A voice says: "We have to go home." Ben says: "Thank you very much." It says: "Who is that over there?"'
+    got = dialogue.score([row(0, text=text)], lines, shown=shown)
+    found = {name: (got[name]["right"], got[name]["of"]) for name in dialogue.PARTS}
+    assert found["attribution"] == (1, 2)
+    assert found["precision"] == (1, 1)
+    assert found["lines"] == (1, 3)
+    assert found["names"] == (1, 3)
+    nobody = dialogue.score([row(0, text=None)], lines)
+    assert (nobody["lines"]["right"], nobody["lines"]["of"]) == (0, 3)
+    assert dialogue.total([got, nobody])["lines"]["of"] == 6
 
 
 def test_free_statistics_see_gaps_and_repeats():

@@ -3,6 +3,8 @@
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate.dataset import to_arrow
 from curate.models import WeightsError
@@ -10,7 +12,7 @@ from curate.workspace import open_workspace
 from schemas import sources, speech
 from stages.pack import Pack
 from stages.speech.embedders import banks, embedder
-from stages.speech.voices import Voices
+from stages.speech.voices import Voices, _alone
 from tests.stages.listening import ffmpeg, film, listen, source
 from tests.stages.tiny_onnx import voice_embedder
 
@@ -22,9 +24,9 @@ def voiced(path, folder, rows, **parameters):
         return to_arrow(speech.VOICES, list(Voices(**parameters).run(tables, work))).to_pylist()
 
 
-def line(start_s, end_s, voice=1, kind="speech", overlap_s=0.0):
+def line(start_s, end_s, voice=1, kind="speech"):
     row = {"source_id": "s", "start_s": start_s, "end_s": end_s, "kind": kind, "voice": voice}
-    return row | {"overlap_s": overlap_s, "weak": False, "origin": "none"}
+    return row | {"weak": False, "origin": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +56,33 @@ def test_a_voice_is_known_again_in_another_file_by_its_vector(footage, talk, tmp
         assert alike[other] > alike[1 - other] + 0.2
 
 
-def test_only_lines_of_one_voice_alone_are_embedded(talk, tmp_path):
-    rows = [line(0, 3), line(3, 5, overlap_s=1.0), line(3, 4, voice=2, overlap_s=1.0), line(1, 2, None), line(1, 2, 3)]
-    rows[-1]["kind"] = "song"
-    first, second = voiced(talk, tmp_path, rows)
-    assert (first["voice"], first["lines"], first["seconds"]) == (1, 2, pytest.approx(3, abs=0.01))
-    assert (second["embedding"], second["seconds"], second["spread"]) == (None, 0, None)
+def test_only_what_one_voice_says_alone_is_embedded(talk, tmp_path):
+    rows = [line(0, 3), line(2.5, 5), line(4, 4.6, voice=2), line(1, 1.5, None), line(4.5, 4.8, 3, "song")]
+    rows.append(line(4.05, 4.2, voice=4))
+    first, second, fourth = voiced(talk, tmp_path, rows)
+    assert (first["voice"], first["lines"], first["seconds"]) == (1, 2, pytest.approx(2.5 + 1.5 + 0.2, abs=0.5))
+    assert (second["voice"], second["embedding"], second["seconds"], second["spread"]) == (2, None, 0, None)
     assert "alone" in second["unmeasured"]
+    assert fourth["embedding"] is None
     (short,) = voiced(talk, tmp_path, [line(0, 3), line(3, 8)], seconds=6)
     assert short["seconds"] == pytest.approx(6, abs=0.01)
     assert voiced(talk, tmp_path, [line(0, 0, None, "none")]) == []
     assert voiced(film(tmp_path / "mute.mkv"), tmp_path, [line(0, 3)]) == []
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.floats(0.1, 9), st.sampled_from([1, 2, None])), min_size=1, max_size=12))
+def test_what_is_alone_lies_in_the_line_and_in_no_other_voices(given_lines):
+    rows = [line(start, start + length, voice) for start, length, voice in given_lines]
+    for mine in rows:
+        parts = list(_alone(mine, rows))
+        assert all(mine["start_s"] <= a < b <= mine["end_s"] for a, b in parts)
+        others = [r for r in rows if r is not mine and (r["voice"] != mine["voice"] or r["voice"] is None)]
+        for t in np.linspace(mine["start_s"], mine["end_s"], 23)[1:-1]:
+            free = not any(r["start_s"] <= t <= r["end_s"] for r in others)
+            if free:
+                assert any(a <= t <= b for a, b in parts)
+            elif any(r["start_s"] < t < r["end_s"] for r in others):
+                assert not any(a < t < b for a, b in parts)
 
 
 def test_vectors_of_voices_go_into_no_shard():

@@ -8,6 +8,7 @@ recall.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ MATCHED = 0.5
 """Share of a quote's word pairs that must stand in a line for the quote to be that line."""
 SHORTEST_NAME = 3
 """Letters of a part of a name that may stand for the whole."""
+
+LEAST_S = 0.5
+"""How long somebody must speak or be seen in a span to be expected in its caption: as in the facts of captions."""
 
 Row = Mapping[str, Any]
 
@@ -35,33 +39,78 @@ def names(cast: Sequence[str]) -> dict[str, list[str]]:
     return forms
 
 
-def score(captions: Sequence[Row], lines: Sequence[Row], cast: Sequence[str] = ()) -> dict[str, Any]:
-    """Attribution and name recall of one source. Each line has start_s, end_s, speaker (null: not known) and text
-    (null: not known); a quote is sought in lines that its caption's span touches. The cast is all speakers and
-    `cast`."""
+PARTS = ("attribution", "precision", "lines", "names", "present")
+
+
+def score(
+    captions: Sequence[Row], lines: Sequence[Row], cast: Sequence[str] = (), shown: Sequence[Row] = ()
+) -> dict[str, Any]:
+    """What captions of one source say of who speaks.
+
+    Args:
+        captions: rows with start_s, end_s and text (null: none).
+        lines: each with start_s, end_s, speaker (null: not known) and text (null: not known); a quote is sought in
+            lines that its caption's span touches.
+        cast: names besides those of the speakers.
+        shown: who is seen when: start_s, end_s, name.
+
+    Returns:
+        Shares with their intervals. `attribution`: of the quotes of lines, those whose sentence names the right
+        speaker, the first that it names. `precision`: of those whose sentence names anybody, the same. `lines`: of the
+        lines with text and speaker, those that a caption quotes with the right speaker: what is not quoted counts, too.
+        `names`: of the cast, who is named anywhere. `present`: of those who speak or are seen in a caption's span for
+        `LEAST_S`, who is named in that caption.
+    """
     forms = names(sorted({line["speaker"] for line in lines if line["speaker"]} | set(cast)))
     texts = [row["text"] for row in captions if row["text"]]
-    quoted = right = 0
+    quoted = told_of = right = there = named_there = 0
+    known = [line for line in lines if line["text"] and line["speaker"]]
+    rightly: set[int] = set()
     for row in captions:
-        heard = [
-            x
-            for x in lines
-            if x["text"] and x["speaker"] and x["start_s"] < row["end_s"] and x["end_s"] > row["start_s"]
-        ]
+        heard = [(n, x) for n, x in enumerate(known) if _shared(x, row) > 0]
         for quote, told in _quotes(row["text"] or ""):
-            if line := _line(quote, heard):
-                quoted += 1
-                right += _speaker(told, forms) == line["speaker"]
+            line = _line(quote, [x for _, x in heard])
+            if line is None:
+                continue
+            speaker = _speaker(told, forms)
+            quoted += 1
+            told_of += speaker is not None
+            if speaker == line["speaker"]:
+                right += 1
+                rightly |= {n for n, x in heard if x is line}
+        for who in _present(row, lines, shown):
+            there += 1
+            named_there += any(contains(row["text"] or "", form) for form in forms.get(who, names([who])[who]))
     named = sum(any(contains(text, form) for text in texts for form in of) for of in forms.values())
-    return {"attribution": wilson(right, quoted), "names": wilson(named, len(forms))}
+    return {
+        "attribution": wilson(right, quoted),
+        "precision": wilson(right, told_of),
+        "lines": wilson(len(rightly), len(known)),
+        "names": wilson(named, len(forms)),
+        "present": wilson(named_there, there),
+    }
+
+
+def _present(caption: Row, lines: Sequence[Row], shown: Sequence[Row]) -> list[str]:
+    """Names of those who speak or are seen in a caption's span long enough."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for of, name in ((lines, "speaker"), (shown, "name")):
+        here: defaultdict[str, float] = defaultdict(float)
+        for row in of:
+            if row[name]:
+                here[row[name]] += max(0.0, _shared(row, caption))
+        for who, how_long in here.items():
+            seconds[who] = max(seconds[who], how_long)
+    return [who for who, how_long in seconds.items() if how_long >= LEAST_S]
+
+
+def _shared(one: Row, other: Row) -> float:
+    return float(min(one["end_s"], other["end_s"]) - max(one["start_s"], other["start_s"]))
 
 
 def total(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Over all sources; attribution is null where no quote was found in a line."""
-    return {
-        part: wilson(sum(s[part]["right"] for s in scores), sum(s[part]["of"] for s in scores))
-        for part in ("attribution", "names")
-    }
+    """Over all sources; a share is null where there was nothing to count, such as no quote that is in a line."""
+    return {part: wilson(sum(s[part]["right"] for s in scores), sum(s[part]["of"] for s in scores)) for part in PARTS}
 
 
 def _quotes(text: str) -> Iterator[tuple[str, str]]:
