@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -34,7 +34,6 @@ class Record:
     state: str
     began: str
     recipe: str
-    inputs: list[str]
     longtake: str = __version__
     ended: str | None = None
     wall_s: float | None = None
@@ -49,11 +48,11 @@ class Record:
 
 
 @contextmanager
-def recorded(dataset: Dataset, recipe: str, inputs: Sequence[str]) -> Iterator[Record]:
+def recorded(dataset: Dataset, recipe: str) -> Iterator[Record]:
     """A record of what happens in the block, which fills it in. Only the holder of the dataset's lock may do so."""
     began, clock = datetime.now(UTC), time.monotonic()
     name = f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    record = Record(name, RUNNING, began.isoformat(timespec="seconds"), recipe, list(inputs))
+    record = Record(name, RUNNING, began.isoformat(timespec="seconds"), recipe)
     before = _read(dataset, known[-1]) if (known := _ids(dataset)) else None
     _write(dataset, record)
     try:
@@ -108,6 +107,26 @@ def latest_profile(dataset: Dataset) -> dict[str, Any] | None:
         if record is not None and record.profile and dataset.exists(_profile(record.profile)):
             return dict(json.loads(dataset.read(_profile(record.profile))))
     return None
+
+
+def forget(dataset: Dataset) -> None:
+    """Leave out of every record what an error said, and of every profile the words, for something was purged.
+
+    Words and errors are not looked through: a word of a name is not the name, and yet says it.
+    """
+    for run in _ids(dataset):
+        record = _read(dataset, run)
+        if record is None:
+            dataset.remove(f"{FOLDER}/{run}.json")
+            continue
+        if record.error:
+            record.error = "(left out)"
+            _write(dataset, record)
+        if dataset.exists(_profile(run)):
+            told = json.loads(dataset.read(_profile(run)))
+            if told["captions"].get("words"):
+                told["captions"]["words"] = {}
+                dataset.write(_profile(run), json.dumps(told).encode())
 
 
 def _profile(run: str) -> str:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from curate import history
 from curate.books import RECIPE, write_recipe
 from curate.dataset import Dataset
 from curate.recipe import Recipe, parse
@@ -66,6 +67,7 @@ def settle(dataset: Dataset, recipe: Recipe, tombstones: Tombstones) -> None:
         dataset.drop_part(table, key)
     if dataset.exists(RECIPE):
         write_recipe(dataset, without(recipe, tombstones))
+    history.forget(dataset)
     settled(dataset, tombstones)
 
 

@@ -67,7 +67,7 @@ def run(
     began = time.monotonic()
     dataset = Dataset(dataset_url)
     found = listing(inputs)
-    with dataset.locked(), recorded(dataset, recipe.name, inputs) as record:
+    with dataset.locked(), recorded(dataset, recipe.name) as record:
         dataset.sweep()
         stones = tombstones.load(dataset)
         recipe = purge.without(recipe, stones)

@@ -95,7 +95,7 @@ def test_a_killed_run_is_told_by_its_record(footage, tmp_path):
     assert record["state"] == "killed"
 
 
-values = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=400)
+values = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=60)
 
 
 @given(values, values)
