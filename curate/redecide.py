@@ -14,12 +14,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
+import yaml
 
 from curate import ledger, plan
 from curate.books import SUMMARY, read_recipe, read_summary, states, write_recipe, write_summary
 from curate.dataset import Dataset, encode_part
 from curate.ledger import Step
-from curate.recipe import Recipe, RecipeError
+from curate.recipe import Recipe, RecipeError, parse
 from curate.stage import Row, Stage, TableStage
 from curate.work.context import Context
 from curate.workspace import open_workspace
@@ -83,6 +84,33 @@ def redecide(dataset: Dataset, overrides: Sequence[str], dry_run: bool) -> Redec
     with dataset.locked():
         dataset.sweep()
         return _redecide(dataset, overrides, write=True)
+
+
+def add_table(dataset: Dataset, content: Mapping[str, Any], name: str) -> None:
+    """Run the table stage `name` over what is stored, put its table in place, and `content` as the dataset's recipe.
+
+    For scores that come from outside, after the dataset was made: what is there stays, and `curate run` finds the table
+    as it would make it.
+
+    Args:
+        dataset: a finished one.
+        content: its recipe with the stage in it, as `Recipe.dump` gives it.
+        name: of the stage.
+
+    Raises:
+        RecipeError: the recipe cannot run.
+        UnfinishedError: the dataset's last run did not finish.
+        DatasetBusyError: somebody is writing to it.
+    """
+    with dataset.locked():
+        dataset.sweep()
+        _finished(dataset, read_recipe(dataset))
+        recipe = parse(yaml.safe_dump(content, sort_keys=False), f"{dataset.url}/recipe.yaml")
+        (stage,) = (s for s in recipe.stages if s.name == name and isinstance(s, TableStage))
+        made = _Made(dataset)
+        made.decide(Context(dataset, recipe), stage)
+        made.commit()
+        write_recipe(dataset, recipe)
 
 
 def _redecide(dataset: Dataset, overrides: Sequence[str], write: bool) -> Redecision:

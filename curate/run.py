@@ -27,7 +27,7 @@ from curate.recipe import Recipe
 from curate.stage import FrameProbe, Row, RowStage, TableStage
 from curate.tombstones import PURGED
 from curate.work import JobError, Receipt, Task
-from schemas import errors, indexes, media, shards, sources
+from schemas import errors, indexes, latents, media, shards, sources
 
 
 @dataclass
@@ -285,7 +285,8 @@ class _Job:
     def _drop_files(self, tables: dict[str, list[str]]) -> None:
         """Clips, shards and intervals that no row of the current tables names."""
         named: set[str] = set()
-        for table, column in ((media.TABLE, "path"), (shards.SHARDS, "shard"), (indexes.TABLE, "path")):
+        files = [(t, "path") for t in (media.TABLE, latents.LATENTS, latents.TEXT, indexes.TABLE)]
+        for table, column in [*files, (shards.SHARDS, "shard")]:
             if table.name in tables:
                 rows = self.dataset.scan(table, tables[table.name]).to_table(columns=[column])
                 named |= {str(path) for path in rows[column].to_pylist()}

@@ -6,7 +6,7 @@ from schemas import CLIP_ID, SOURCE_ID, Table, column
 
 SAMPLES = Table(
     "samples",
-    1,
+    2,
     "A kept clip's place among the shards and the bytes of its text members.",
     pa.schema(
         [
@@ -18,6 +18,12 @@ SAMPLES = Table(
             column("media", pa.string(), "path of the clip's file inside the dataset", False),
             column("media_sha256", pa.string(), "checksum of the clip's file", False),
             column("bytes", pa.int64(), "size of the clip's file", False),
+            column("latents", pa.string(), "path of the clip's latents inside the dataset; null: it has none"),
+            column("latents_sha256", pa.string(), "checksum of that file"),
+            column(
+                "text_embeddings", pa.string(), "path of its captions' embeddings inside the dataset; null: it has none"
+            ),
+            column("text_embeddings_sha256", pa.string(), "checksum of that file"),
             column("json", pa.string(), "the sample's .json member", False),
             column("txt", pa.string(), "the sample's .txt member", False),
         ]

@@ -29,6 +29,9 @@ NODE = ("node_id", "level", "start_s", "end_s", "text", "prompt", "short", *capt
 PEOPLE = ("faces", "characters", "dialogue")
 """The tables that say who is there: names and times, never embeddings."""
 
+MADE = ("latents", "text_embeddings")
+"""The tables of what a generator's networks made of a clip: files, which become members of its sample."""
+
 
 class Pack(TableStage):
     """Lays out the samples: which shard each clip goes to, and the bytes of its text members.
@@ -38,7 +41,7 @@ class Pack(TableStage):
     """
 
     name: ClassVar[str] = "pack"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     writes: ClassVar[Table] = shards.SAMPLES
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "media": (),
@@ -51,6 +54,7 @@ class Pack(TableStage):
     reads_if_there: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **dict.fromkeys("raft text overlay crop safety aesthetics technical embeddings duplicates balance".split(), ()),
         "caption_checks": ("source_id", "node_id", "passed", "text_from"),
+        **dict.fromkeys(MADE, ("clip_id", "path", "sha256", "bytes")),
         "faces": ("source_id", "start_s", "end_s", "person_id", "label", "name"),
         "characters": ("source_id", "people", "label", "name"),
         "dialogue": ("source_id", "start_s", "end_s", "text", "weak", "label", "name", "confidence"),
@@ -66,7 +70,8 @@ class Pack(TableStage):
             for name in inputs:
                 database.register(name, inputs[name])
             scores = {name: _scores(inputs[name].schema) for name in inputs if name in _scored(self)}
-            query = _samples(scores, caption_checks.TABLE.name in inputs, [name for name in PEOPLE if name in inputs])
+            there = {kind: [name for name in names if name in inputs] for kind, names in _KINDS.items()}
+            query = _samples(scores, caption_checks.TABLE.name in inputs, there["people"], there["made"])
             reader = database.sql(query).to_arrow_reader(_BATCH)
             places: dict[str, _Place] = {"train": _Place(), "val": _Place()}
             for batch in reader:
@@ -75,7 +80,8 @@ class Pack(TableStage):
 
     def _sample(self, row: Row, places: dict[str, _Place], scores: Collection[str]) -> Row:
         split = "val" if _fraction(row["source_id"]) < self.val_share else "train"
-        shard, position = places[split].next(row["bytes"], self.target_mb * 1e6)
+        size = row["bytes"] + sum(row.get(f"{name}_bytes") or 0 for name in MADE)
+        shard, position = places[split].next(size, self.target_mb * 1e6)
         return {
             "shard": f"shards/{split}/{shard:06d}.tar",
             "position": position,
@@ -85,6 +91,7 @@ class Pack(TableStage):
             "media": row["path"],
             "media_sha256": row["sha256"],
             "bytes": row["bytes"],
+            **{f"{name}{end}": row.get(f"{name}{end}") for name in MADE for end in ("", "_sha256")},
             "json": json.dumps(_metadata(row, scores), sort_keys=True, ensure_ascii=False),
             "txt": "\n".join(node["text"] for node in row["captions"] if node["level"] == "shot"),
         }
@@ -92,7 +99,7 @@ class Pack(TableStage):
 
 def _scored(stage: Stage) -> set[str]:
     """The tables that have a row of scores for a clip."""
-    return {"motion", "quality", *stage.reads_if_there} - {caption_checks.TABLE.name, *PEOPLE}
+    return {"motion", "quality", *stage.reads_if_there} - {caption_checks.TABLE.name, *PEOPLE, *MADE}
 
 
 def _scores(schema: pa.Schema) -> list[str]:
@@ -109,11 +116,17 @@ def _bulky(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _samples(scores: Mapping[str, list[str]], checked: bool, people: Collection[str]) -> str:
+_KINDS = {"people": PEOPLE, "made": MADE}
+
+
+def _samples(
+    scores: Mapping[str, list[str]], checked: bool, people: Collection[str], made: Collection[str] = ()
+) -> str:
     """SQL of a row per sample, with a struct of each table's scores under the table's name, and who is there.
 
     Args:
         people: which of `PEOPLE` there are.
+        made: which of `MADE` there are.
     """
     packed = []
     for name, columns in scores.items():
@@ -126,6 +139,9 @@ def _samples(scores: Mapping[str, list[str]], checked: bool, people: Collection[
     for name, query in there.items():
         packed.append(f'"{name}".rows as "{name}"')
         joined.append(f'left join ({query}) "{name}" using (clip_id)')
+    for name in made:
+        packed.append(f"{name}.path as {name}, {name}.sha256 as {name}_sha256, {name}.bytes as {name}_bytes")
+        joined.append(f"left join {name} using (clip_id)")
     return f"""
     with chosen as ({captions_chosen(checked)}), told as (
         select clips.clip_id, list({{{node}}} order by c.start_s, c.end_s desc, c.node_id) as nodes

@@ -19,6 +19,9 @@ import pyarrow.dataset as ds
 from curate.stage import Row, RowStage, TableStage, Workspace
 from schemas import Table, indexes, shards
 
+MEMBERS = {"latents": "latents.safetensors", "media": "mp4", "text_embeddings": "text.safetensors"}
+"""Columns of a sample that name a file, and the file's extension in the tar."""
+
 
 class Shard(RowStage):
     """Writes one tar. The same samples give the same bytes: fixed order, owners, modes and times."""
@@ -36,8 +39,10 @@ class Shard(RowStage):
             for sample in samples:
                 duration_s += json.loads(sample["json"])["duration_s"]
                 _add(tar, sample["clip_id"], "json", sample["json"].encode())
-                with work.fetch(sample["media"]) as media:
-                    _add_file(tar, sample["clip_id"], media, sample["media_sha256"])
+                for column, extension in MEMBERS.items():
+                    if sample[column] is not None:
+                        with work.fetch(sample[column]) as path:
+                            _add_file(tar, sample["clip_id"], extension, path, sample[f"{column}_sha256"])
                 _add(tar, sample["clip_id"], "txt", sample["txt"].encode())
         with open(out, "rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
@@ -58,12 +63,12 @@ def _add(tar: tarfile.TarFile, key: str, extension: str, data: bytes) -> None:
     tar.addfile(_member(key, extension, len(data)), io.BytesIO(data))
 
 
-def _add_file(tar: tarfile.TarFile, key: str, path: Path, checksum: str) -> None:
+def _add_file(tar: tarfile.TarFile, key: str, extension: str, path: Path, checksum: str) -> None:
     with open(path, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
             raise ValueError(f"clip {key}: {path} is not the file that was written; delete it and run again")
         file.seek(0)
-        tar.addfile(_member(key, "mp4", path.stat().st_size), file)
+        tar.addfile(_member(key, extension, path.stat().st_size), file)
 
 
 def _member(key: str, extension: str, size: int) -> tarfile.TarInfo:

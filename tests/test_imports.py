@@ -36,7 +36,7 @@ def test_imports_go_one_way(package):
             assert any(f"{name}.".startswith(f"{start}.") for start in allowed), f"{path} imports {name}"
 
 
-def test_the_trainer_needs_only_shards():
+def test_the_trainer_needs_only_shards_and_what_encoded_them():
     for path in sorted((ROOT / "pipelines" / "longtune").rglob("*.py")):
         for name in imported(path):
-            assert name.startswith("pipelines.longtune"), f"{path} imports {name}"
+            assert name.startswith(("pipelines.longtune", "stages.latents")), f"{path} imports {name}"

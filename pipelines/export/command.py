@@ -12,10 +12,11 @@ import typer
 
 from curate.commands import FAILED, DatasetArgument, JsonOption, existing, plain_errors, stop
 from pipelines.export.dpo import dpo
+from pipelines.export.fastvideo import fastvideo
 from pipelines.export.folder import Out, whole
 from pipelines.export.lines import prompts as prompt_lists
 from pipelines.export.longlive import longlive1, longlive2
-from pipelines.export.tables import lvd2m, open_sora, panda
+from pipelines.export.tables import lvd2m, open_sora, panda, videox_fun
 from pipelines.export.taken import ExportError, Taken, read
 from pipelines.export.timesuite import timesuite
 from pipelines.export.webvtt import webvtt
@@ -31,6 +32,8 @@ class Layout(StrEnum):
     timesuite = "timesuite"
     webvtt = "webvtt"
     dpo = "dpo"
+    fastvideo = "fastvideo"
+    videox_fun = "videox-fun"
 
 
 WRITERS: Mapping[Layout, tuple[Callable[[Taken, Out, int], int], str]] = {
@@ -43,6 +46,8 @@ WRITERS: Mapping[Layout, tuple[Callable[[Taken, Out, int], int], str]] = {
     Layout.timesuite: (timesuite, "questions"),
     Layout.webvtt: (webvtt, "takes"),
     Layout.dpo: (dpo, "pairs"),
+    Layout.fastvideo: (fastvideo, "takes"),
+    Layout.videox_fun: (videox_fun, "takes"),
 }
 """Each layout's writer, which returns how many of what it wrote."""
 

@@ -10,9 +10,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curate.dataset import Dataset
 from pipelines.export.taken import ExportError
@@ -57,6 +60,16 @@ class Out:
             except OSError:
                 shutil.copyfile(source, target)
         return name
+
+    def parquet(self, name: str, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> None:
+        """A Parquet file, written row by row, each a row group of its own: a row may be large."""
+        with pq.ParquetWriter(self._new(name), schema) as writer:
+            for row in rows:
+                writer.write_table(pa.Table.from_pylist([row], schema=schema))
+
+    def fetch(self, path: str) -> AbstractContextManager[Path]:
+        """A file of the dataset as a local file, to read."""
+        return self._dataset.fetch(path)
 
     def _new(self, name: str) -> Path:
         for part in name.split("/"):

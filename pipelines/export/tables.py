@@ -1,4 +1,7 @@
-"""The CSV files of Open-Sora, Panda-70M and LVD-2M, with their columns exactly. Lists in a cell are Python literals."""
+"""The lists of Open-Sora, Panda-70M, LVD-2M (CSV) and VideoX-Fun (JSON), with their columns exactly.
+
+Lists in a cell of a CSV are Python literals.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,22 @@ def _open_sora(take: Take, out: Out) -> dict[str, Any]:
         "cmotion": take.camera or "",
         "id": take.clip_id,
     }
+
+
+def videox_fun(taken: Taken, out: Out, prompts: int) -> int:
+    """`metadata.json`, an object a take, and the files under `videos/`; paths count from the folder of the JSON."""
+    rows = [
+        {
+            "file_path": out.media(f"videos/{take.clip_id}.mp4", take.media),
+            "text": take.told("text"),
+            "type": "video",
+            "width": take.width,
+            "height": take.height,
+        }
+        for take in taken.takes
+    ]
+    out.json("metadata.json", rows)
+    return len(rows)
 
 
 def panda(taken: Taken, out: Out, prompts: int) -> int:

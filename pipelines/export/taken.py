@@ -12,7 +12,7 @@ import duckdb
 from curate.dataset import Dataset
 from curate.folder import decoded
 from curate.stage import Row
-from schemas import caption_checks, captions, clips, decisions, media, motion, sources
+from schemas import caption_checks, captions, clips, decisions, latents, media, motion, sources
 from stages.caption.chosen import captions_chosen, takes_told
 
 
@@ -46,6 +46,11 @@ class Take:
     shots: list[Row]
     parts: list[Row]
     """The captions of level clip, of a few seconds each; those that may not be used are missing."""
+
+    latents: str | None = None
+    """The path of its latents inside the dataset."""
+    embeddings: str | None = None
+    """That of its captions' embeddings."""
 
     @property
     def timeline(self) -> list[Row]:
@@ -95,7 +100,13 @@ def read(dataset: Dataset) -> Taken:
     checked = caption_checks.TABLE.name in there
     wanted = (captions, clips, decisions, media, motion)
     with duckdb.connect() as database:
-        for table in (*(module.TABLE for module in wanted), caption_checks.TABLE, sources.SOURCES):
+        for table in (
+            *(module.TABLE for module in wanted),
+            caption_checks.TABLE,
+            sources.SOURCES,
+            latents.LATENTS,
+            latents.TEXT,
+        ):
             database.register(table.name, dataset.scan(table))
         rows = database.sql(_takes(checked)).to_arrow_table().to_pylist()
         spans = database.sql(_spans(checked)).to_arrow_table().to_pylist()
@@ -119,9 +130,11 @@ def _takes(checked: bool) -> str:
     return f"""
     with told as ({takes_told(checked)})
     select m.clip_id, m.source_id, s.path, s.user, c.start_s, c.end_s, m.path as media, m.frames, m.fps, m.width,
-        m.height, m.duration_s, o.camera, o.flow_px_520x960_2fps as flow_px, told.shots, told.parts
+        m.height, m.duration_s, l.path as latents, e.path as embeddings,
+        o.camera, o.flow_px_520x960_2fps as flow_px, told.shots, told.parts
     from media m join decisions d using (clip_id) join clips c using (clip_id)
     join sources s on s.source_id = m.source_id
+    left join latents l using (clip_id) left join text_embeddings e using (clip_id)
     left join motion o using (clip_id) left join told using (clip_id)
     where d.kept order by m.source_id, c.start_s
     """  # noqa: S608 - the text of `takes_told`
@@ -158,4 +171,6 @@ def _take(row: Row) -> Take:
         flow_px=flow if flow is not None and math.isfinite(flow) else None,
         shots=row["shots"],
         parts=row["parts"] or [],
+        latents=row["latents"],
+        embeddings=row["embeddings"],
     )

@@ -1,4 +1,4 @@
-"""The commands `curate train` and `curate generate`.
+"""The command `curate train` and what goes with it; `curate train CONFIG` is short for `curate train run CONFIG`.
 
 torch and diffusers are imported inside the functions, so that `curate --help` stays quick and the rest of the program
 works without them.
@@ -7,101 +7,151 @@ works without them.
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
-from pipelines.longtune.errors import TuneError, UsageError
+from curate.commands import DatasetArgument, existing, plain_errors
+from pipelines.longtune.errors import UsageError, errors_for_people
+from pipelines.longtune.verify_command import verify
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON document.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run's folder, or one of its checkpoints.", metavar="RUN")]
 
 
-def train(
-    config: Annotated[
-        str, typer.Argument(help="A YAML file, or a bundled name: tiny runs on a CPU in a minute or two.")
-    ],
-    shards: Annotated[Path, typer.Option("--shards", help="Folder with train/*.tar, as `curate shard` writes it.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder; given again, the run goes on.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
+class _RunByDefault(TyperGroup):
+    """What is no command of the group is the config of a run."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+train = typer.Typer(
+    cls=_RunByDefault,
+    no_args_is_help=True,
+    help="Train a causal video generator on shards of long takes: curate train CONFIG --shards DIR -o RUN.",
+)
+
+train.command("verify")(verify)
+
+
+def _estimate(config: str, gpu: str, ranks: int, utilisation: float | None, as_json: bool) -> None:
+    from pipelines.longtune.config import load_config
+    from pipelines.longtune.estimate import UTILISATION, estimate, find_gpu
+
+    found = estimate(load_config(config), find_gpu(gpu), ranks, UTILISATION if utilisation is None else utilisation)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    memory, activations = found["memory_bytes"], found["activations_bytes"]
+    parts = ", ".join(f"{name} {value / 1e9:.2f}" for name, value in memory.items() if value)
+    parameters = ", ".join(f"{name} {value:,}" for name, value in found["parameters"].items())
+    tokens, kv = found["tokens"], found["kv_bytes"]
+    fits = "fits" if found["fits"] else "does NOT fit"
+    typer.echo(
+        f"parameters: {parameters}\n"
+        f"tokens: {tokens['sequence']:,} in a sequence, {tokens['per_step']:,} a step; attention looks at "
+        f"{found['attention_share']:.0%} of their pairs\n"
+        f"memory a GPU: {found['memory_total_bytes'] / 1e9:.1f} of {found['memory_gpu_bytes'] / 1e9:.0f} GB: {fits} "
+        f"({parts} GB)\n"
+        f"activations: {activations['with_checkpointing'] / 1e9:.1f} GB with gradient checkpointing, "
+        f"{activations['without_checkpointing'] / 1e9:.1f} without\n"
+        f"cache while sampling, float32: {kv['per_latent_frame'] / 1e6:.1f} MB a latent frame, "
+        f"{kv['window_and_sink'] / 1e9:.2f} GB for window and sink; a dense mask would be "
+        f"{found['mask_bytes']['dense'] / 1e9:.2f} GB\n"
+        f"time: {found['flops']['step'] / 1e12:.1f} TFLOP a step, {found['seconds']['step']:.2f} s at "
+        f"{found['utilisation']:.0%} of the peak of {ranks} x {gpu}; the run {found['gpu_hours']:.1f} GPU hours\n"
+        f"Parameters and optimiser are exact, FLOPs counted; activations and time have not been held against a GPU."
+    )
+
+
+@train.command("export")
+def export_command(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to make.")],
+    kind: Annotated[
+        Literal["lora", "diffusers"],
+        typer.Option("--as", help="The adapters for load_lora_weights, or a whole merged pipeline folder."),
+    ] = "diffusers",
+    as_json: JsonOption = False,
 ) -> None:
-    """Train a causal video generator on shards of long takes."""
-    with _errors_for_people():
+    """Write what was trained as diffusers reads it."""
+    with errors_for_people(stopped="stopped"):
+        from pipelines.longtune.export import export_run
+
+        made = export_run(run, out, kind)
+    typer.echo(json.dumps(made) if as_json else f"{made['path']}: {made['bytes'] / 1e6:.1f} MB of {made['checkpoint']}")
+
+
+@train.command("feedback")
+def feedback_command(
+    run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
+    dataset: DatasetArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Put each clip's training loss beside the dataset, as the table `losses`, for `curate select`."""
+    from pipelines.longtune.feedback import feed_back
+
+    with errors_for_people(stopped="stopped"), plain_errors():
+        told = feed_back(run, existing(dataset))
+    typer.echo(
+        json.dumps(told)
+        if as_json
+        else f"{told['trained']} of {told['clips']} clips have a loss. Next, for example: curate select {dataset} "
+        "--set 'select.rules.learnable={column: losses.mean, max_percentile: 95, unmeasured: accept}' --dry-run"
+    )
+
+
+@train.command("run")
+def run_command(
+    config: Annotated[
+        str,
+        typer.Argument(help="A YAML file, or a bundled name: tiny runs on a CPU in a minute or two.", metavar="CONFIG"),
+    ],
+    shards: Annotated[
+        Path | None, typer.Option("--shards", help="Folder with train/*.tar, as `curate shard` writes it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The run's folder; given again, the run goes on.")
+    ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Do not train: say what memory and time the run would take on a GPU.")
+    ] = False,
+    gpu: Annotated[str, typer.Option(help="With --estimate: the GPU; a wrong name lists them.")] = "H100 80GB",
+    ranks: Annotated[int, typer.Option(min=1, help="With --estimate: how many of them.")] = 1,
+    utilisation: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="With --estimate: share of the peak reached; 0.4 by default.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train; what `curate train CONFIG` does. Under torchrun, on all of its ranks."""
+    with errors_for_people():
+        if estimate:
+            _estimate(config, gpu, ranks, utilisation, as_json)
+            return
+        if shards is None or out is None:
+            raise UsageError("a run needs --shards DIR to read and -o RUN to write to")
         from pipelines.longtune.config import load_config
         from pipelines.longtune.progress import Reporter
         from pipelines.longtune.train import train_run
 
         with Reporter() as report:
             summary = train_run(load_config(config), shards, out, report)
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         typer.echo(json.dumps(summary))
         return
+    ends = " -> ".join("none" if end is None else f"{end:.4f}" for end in (summary["first_loss"], summary["last_loss"]))
     typer.echo(
-        f"loss {summary['first_loss']:.4f} -> {summary['last_loss']:.4f} in {summary['steps']} steps, "
+        f"loss {ends} in {summary['steps']} steps, "
         f"{summary['seconds']:.0f} s, {summary['frames_per_s']:.1f} frames/s, data wait {summary['data_wait']:.0%}\n"
-        f"skipped: {summary['short_takes']} short takes, {len(summary['bad_takes'])} bad\n"
+        f"skipped: {summary['short_takes']} short takes, {len(summary['bad_takes'])} bad, "
+        f"{summary['nan_steps']} steps that were not finite\n"
         f"checkpoint: {summary['checkpoint']}\nsample: {summary['sample']['path']}"
     )
-
-
-def generate(
-    checkpoint: Annotated[Path, typer.Argument(help="A run's folder, or its checkpoint.")],
-    prompt: Annotated[str, typer.Option("--prompt", help="What to show.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The .mp4 to write.")],
-    seconds: Annotated[float | None, typer.Option(help="Length; the config's sample.seconds by default.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the noise; the config's sample.seed by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was made as one JSON document.")] = False,
-) -> None:
-    """Stream a video of any length from a trained checkpoint."""
-    with _errors_for_people():
-        if out.suffix.lower() != ".mp4":
-            raise UsageError(f"{out}: the video is written as .mp4; name it so")
-        if seconds is not None and not 0 < seconds < float("inf"):
-            raise UsageError(f"--seconds {seconds:g}: give a length above 0")
-        made = _generate(checkpoint, prompt, out, seconds, seed)
-    typer.echo(
-        json.dumps(made)
-        if as_json
-        else f"{made['path']}: {made['frames']} frames, {made['seconds']:g} s, in {made['took_s']:.1f} s"
-    )
-
-
-def _generate(path: Path, prompt: str, out: Path, seconds: float | None, seed: int | None) -> dict[str, Any]:
-    from pipelines.longtune.checkpoint import find_checkpoint, read_config
-    from pipelines.longtune.generate import generate_video
-    from pipelines.longtune.train import pick_device
-    from pipelines.longtune.weights import load_generator
-
-    checkpoint = find_checkpoint(path)
-    if checkpoint is None:
-        raise UsageError(f"{path}: no checkpoint here; give the folder that `curate train -o` wrote")
-    config = read_config(checkpoint)
-    generator = load_generator(checkpoint).to(pick_device("auto"))
-    return generate_video(
-        generator,
-        config,
-        prompt,
-        config.sample.seconds if seconds is None else seconds,
-        config.sample.seed if seed is None else seed,
-        out,
-        on_frames=lambda done, total: print(f"{done}/{total} frames", file=sys.stderr, flush=True),
-    )
-
-
-@contextmanager
-def _errors_for_people() -> Iterator[None]:
-    """Turn the errors that a user can mend into a line on stderr and an exit code: 2 wrong use, 1 all else."""
-    try:
-        yield
-    except TuneError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in {"torch", "diffusers", "transformers", "safetensors"}:
-            raise
-        typer.echo(f"error: {error.name} is not installed: pip install 'longtake[train]'", err=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
-        raise typer.Exit(1) from error

@@ -9,15 +9,22 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipelines.longtune.errors import UsageError
-from pipelines.longtune.methods.options import MethodOptions, TeacherForcingOptions
+from pipelines.longtune.methods.options import (
+    METHODS,
+    MethodOptions,
+    RecyclingOptions,
+    TeacherForcingOptions,
+    TempLoraOptions,
+)
 
 # Wan2.1: one latent for the first frame, then one for every 4; a latent covers 8x8 pixels, a token 2x2 latents.
 FRAMES_PER_LATENT = 4
@@ -28,7 +35,46 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class DataConfig(_Part):
+class BucketConfig(_Part):
+    """A shape that windows come in."""
+
+    frames: int = Field(ge=1, description="Frames in a window, 4k+1.")
+    height: int = Field(ge=16, multiple_of=PIXELS_PER_TOKEN, description="Pixels.")
+    width: int = Field(ge=16, multiple_of=PIXELS_PER_TOKEN, description="Pixels.")
+
+    @property
+    def latents(self) -> int:
+        """Latent frames in a window."""
+        return (self.frames - 1) // FRAMES_PER_LATENT + 1
+
+    @model_validator(mode="after")
+    def _whole_latents(self) -> Self:
+        if (self.frames - 1) % FRAMES_PER_LATENT:
+            # AutoencoderKLWan.encode drops the tail in silence otherwise.
+            low = (self.frames - 1) // FRAMES_PER_LATENT * FRAMES_PER_LATENT + 1
+            raise ValueError(f"frames must be 4k+1 for the VAE; {self.frames} is not, {low} and {low + 4} are")
+        return self
+
+
+class CaptionsConfig(_Part):
+    """What is said of a window."""
+
+    level: Literal["text", "clip", "shot", "event", "story"] = Field(
+        default="text",
+        description="text is the sample's .txt, one caption for the whole take, which every WebDataset has; the others "
+        "are levels of the caption tree in our .json: clip changes every few seconds.",
+    )
+    switches: bool = Field(
+        default=True,
+        description="A window may hold several captions, each from a block on, and one of them is trained; else the "
+        "one in force longest stands for all of the window.",
+    )
+    drop: float = Field(
+        default=0.1, ge=0, le=1, description="Share of windows trained without text, for guidance; 0.1 as in AnyFlow."
+    )
+
+
+class DataConfig(BucketConfig):
     """How windows are cut from the takes."""
 
     frames: int = Field(default=81, ge=1, description="Frames in a window, 4k+1: 81 is Wan2.1's length (21 latents).")
@@ -37,23 +83,36 @@ class DataConfig(_Part):
     )
     height: int = Field(default=480, ge=16, multiple_of=PIXELS_PER_TOKEN, description="Pixels; Wan2.1's 480p bucket.")
     width: int = Field(default=832, ge=16, multiple_of=PIXELS_PER_TOKEN, description="Pixels; Wan2.1's 480p bucket.")
-    batch_size: int = Field(default=1, ge=1, description="Windows in a step; one of 480p is 65,520 tokens already.")
-    num_workers: int = Field(
-        default=4, ge=0, description="Decoding processes, at most one a shard; 0 decodes between steps."
+    buckets: tuple[BucketConfig, ...] = Field(
+        default=(),
+        description="Shapes beside frames x height x width. A take goes to the nearest in aspect, and of these to the "
+        "longest that it fills; a batch is of one bucket.",
     )
-    shuffle_buffer: int = Field(
-        default=16,
+    windows: Literal["take", "length"] = Field(
+        default="take",
+        description="Windows of a take in a pass: one, so that takes count alike, or as many as fit side by side, "
+        "so that seconds do.",
+    )
+    input: Literal["video", "latents"] = Field(
+        default="video",
+        description="Decode and encode windows on the way, or read the latents that the stage `latents` made.",
+    )
+    captions: CaptionsConfig = Field(default_factory=lambda: CaptionsConfig())
+    batch_size: int = Field(
+        default=1,
         ge=1,
-        description="Takes held to be drawn from at random: a held take is a whole mp4, so few, by worker.",
+        description="Windows in a step, over all ranks, so that a run is the same on any number of them; one window of "
+        "480p is 65,520 tokens already.",
     )
+    num_workers: int = Field(default=4, ge=0, description="Decoding processes of a rank; 0 decodes between steps.")
     on_bad_sample: Literal["skip", "error"] = Field(
         default="skip", description="A broken take is skipped, counted and named, or stops the run."
     )
 
     @property
-    def latents(self) -> int:
-        """Latent frames in a window."""
-        return (self.frames - 1) // FRAMES_PER_LATENT + 1
+    def shapes(self) -> tuple[BucketConfig, ...]:
+        """Every bucket, the main one first."""
+        return (BucketConfig(frames=self.frames, height=self.height, width=self.width), *self.buckets)
 
     @property
     def window_s(self) -> float:
@@ -61,11 +120,9 @@ class DataConfig(_Part):
         return (self.frames - 1) / self.fps
 
     @model_validator(mode="after")
-    def _whole_latents(self) -> Self:
-        if (self.frames - 1) % FRAMES_PER_LATENT:
-            # AutoencoderKLWan.encode drops the tail in silence otherwise.
-            low = (self.frames - 1) // FRAMES_PER_LATENT * FRAMES_PER_LATENT + 1
-            raise ValueError(f"frames must be 4k+1 for the VAE; {self.frames} is not, {low} and {low + 4} are")
+    def _distinct(self) -> Self:
+        if len(set(self.shapes)) < len(self.shapes):
+            raise ValueError("buckets holds a shape twice; frames x height x width is one already")
         return self
 
 
@@ -114,13 +171,20 @@ class ModelConfig(_Part):
 class CausalConfig(_Part):
     """What a latent frame may look at. Lengths are in latent frames."""
 
-    block: int = Field(default=3, ge=1, description="Frames made together; 3 as in Self-Forcing and LongLive.")
+    block: int = Field(
+        default=3, ge=1, le=8, description="Frames made together; 3 as in Self-Forcing and LongLive, 8 in LongLive 2."
+    )
     window: int = Field(
         default=12,
         description="Latest frames seen, the block's own among them; 12 as in LongLive, -1 for all of the past.",
     )
     sink: int = Field(
         default=3, ge=0, description="First frames that stay in sight beside the window; 3 as in LongLive."
+    )
+    positions: Literal["relative", "absolute"] = Field(
+        default="relative",
+        description="Rotary positions. relative: the sink stands right before the window, so no distance exceeds what "
+        "was trained and a video has no longest length; absolute: frame numbers, up to the model's 1024 latents.",
     )
 
     @model_validator(mode="after")
@@ -130,15 +194,65 @@ class CausalConfig(_Part):
         return self
 
 
+class LoraConfig(_Part):
+    """Low-rank adapters beside frozen weights (peft). Without this section all weights are tuned."""
+
+    rank: int = Field(default=128, ge=1, description="Rank; 128 as in LongLive 2.0, 256 in LongLive 1 and AnyFlow.")
+    alpha: int = Field(default=128, ge=1, description="Scale times rank; equal to the rank as in LongLive.")
+    targets: tuple[str, ...] = Field(
+        default=("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"),
+        min_length=1,
+        description="Ends of the adapted modules' names; every Linear of a block, as in LongLive.",
+    )
+
+
+class EmaConfig(_Part):
+    """A running average of the trained weights, which is what is sampled and exported. Off without this section."""
+
+    decay: float = Field(default=0.99, ge=0, lt=1, description="Of a step; 0.99 as in LongLive and Self-Forcing.")
+    start: int = Field(
+        default=200, ge=0, description="Steps before it begins, as in LongLive; until then it is a copy."
+    )
+
+
 class TrainConfig(_Part):
     """The optimisation."""
 
     steps: int = Field(
         default=600, ge=1, description="Optimiser steps of the transformer; 600 as in LongLive 2.0's AR stage."
     )
+    micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="Windows a rank computes at once, gradients summed over its share of data.batch_size; all of the "
+        "share where unset. The same number makes the same noise on any number of ranks.",
+    )
     lr: float = Field(default=1e-5, gt=0, description="AdamW's learning rate; 1e-5 as in LongLive 2.0's AR stage.")
+    critic_lr: float | None = Field(
+        default=None,
+        gt=0,
+        description="Learning rate of networks beside the generator; a fifth of lr where unset, as in LongLive.",
+    )
+    betas: tuple[float, float] = Field(
+        default=(0.9, 0.999), description="AdamW's: PyTorch's default; the DMD methods are published with (0, 0.999)."
+    )
+    warmup: int = Field(
+        default=0, ge=0, description="Steps of linear warm-up; LongLive and Self-Forcing tune without one."
+    )
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's weight decay: PyTorch's default.")
     grad_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm; 1.0 as in FAR.")
+    on_nan: Literal["error", "skip"] = Field(
+        default="error",
+        description="A loss or gradient that is not finite stops the run with the samples' names, or its step is "
+        "skipped and counted.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="bf16 is autocast over fp32 weights; auto takes it on a GPU, fp32 on a CPU."
+    )
+    gradient_checkpointing: bool = Field(
+        default=True,
+        description="Blocks are run again in the backward pass: a 480p window fits no GPU without (see --estimate).",
+    )
     flow_shift: float = Field(
         default=5.0,
         gt=0,
@@ -153,19 +267,47 @@ class TrainConfig(_Part):
     checkpoint_every: int = Field(
         default=100, ge=1, description="Steps between checkpoints: what a kill can cost at most."
     )
+    keep: int = Field(default=2, ge=1, description="Checkpoints kept; two, so that a bad last one is no loss.")
     seed: int = Field(default=0, ge=0, description="Seeds weights, windows, shuffling and noise.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a GPU where there is one.")
 
+    @field_validator("betas")
+    @classmethod
+    def _below_one(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"each of the two must be at least 0 and below 1; they are {betas[0]:g} and {betas[1]:g}")
+        return betas
+
 
 class SampleConfig(_Part):
-    """The video made at the end of the run, and the sampler's defaults."""
+    """The videos made in the course of the run and at its end, and the sampler's defaults."""
 
     prompt: str = Field(default="a long take", description="Text of the sample.")
     seconds: float = Field(default=5.0, gt=0, description="Length; 5 s is the length Wan2.1 knows.")
-    steps: int = Field(
-        default=20, ge=1, description="Euler steps a block; flow matching without distillation needs some 20."
+    every: int = Field(
+        default=0,
+        ge=0,
+        description="Training steps between samples; 0 makes one at the end alone: it takes time.",
+    )
+    steps: int = Field(default=20, ge=1, description="Steps a block; flow matching without distillation needs some 20.")
+    solver: Literal["euler", "renoise"] = Field(
+        default="euler",
+        description="euler follows the velocity; renoise predicts the clean block and noises it anew at each step, as "
+        "few-step generators distilled with DMD are trained to be sampled.",
+    )
+    guidance: float = Field(
+        default=1.0,
+        ge=1,
+        le=20,
+        description="Classifier-free guidance against an empty caption; 1 is off (half the time and cache), Wan2.1 "
+        "itself is sampled at 5.",
     )
     seed: int = Field(default=0, ge=0, description="Seeds the sample's noise.")
+    temp_lora: TempLoraOptions | None = Field(
+        default=None,
+        description="Learn each finished window while sampling (SlowFast-VGen); `{}` takes the defaults. Off by "
+        "default: a gradient step costs as much as several blocks.",
+    )
 
 
 class Config(_Part):
@@ -175,20 +317,26 @@ class Config(_Part):
     data: DataConfig = Field(default_factory=lambda: DataConfig())
     causal: CausalConfig = Field(default_factory=lambda: CausalConfig())
     method: MethodOptions = Field(default_factory=lambda: TeacherForcingOptions())
+    lora: LoraConfig | None = None
+    ema: EmaConfig | None = None
     train: TrainConfig = Field(default_factory=lambda: TrainConfig())
     sample: SampleConfig = Field(default_factory=lambda: SampleConfig())
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.data.latents % self.causal.block:
-            raise ValueError(
-                f"data.frames={self.data.frames} gives {self.data.latents} latents, which causal.block="
-                f"{self.causal.block} does not divide"
-            )
+        for bucket in self.data.shapes:
+            if bucket.latents % self.causal.block:
+                raise ValueError(
+                    f"data: frames={bucket.frames} gives {bucket.latents} latents, which causal.block="
+                    f"{self.causal.block} does not divide"
+                )
         if self.model.tiny is not None and not self.train.vae_steps:
             raise ValueError("model.tiny starts from random weights: train.vae_steps must be above 0")
         if self.model.source is not None and self.train.vae_steps:
             raise ValueError("train.vae_steps is for model.tiny; the VAE of model.from stays as it is")
+        if self.model.tiny is not None and self.data.input == "latents":
+            raise ValueError("data.input: latents are of a released VAE: give model.from, the model that encoded them")
+        self.method.check(self)
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -199,6 +347,21 @@ class Config(_Part):
     def digest(self) -> str:
         """A hash of every value: two runs with one digest do the same work."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(theirs: Config, ours: Config) -> list[str]:
+    """What two configs do not share, key by key, for an error message."""
+
+    def flat(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                yield from flat(f"{prefix}{key}.", value)
+            else:
+                yield prefix + key, value
+
+    before, now = dict(flat("", theirs.to_json())), dict(flat("", ours.to_json()))
+    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return [f"{key} is {before.get(key, 'unset')} there, {now.get(key, 'unset')} here" for key in keys]
 
 
 def bundled() -> list[str]:
@@ -234,7 +397,10 @@ def parse_config(values: dict[str, Any], name: str) -> Config:
 
 
 def _explain(name: str, item: Any) -> str:
-    where = ".".join(str(part) for part in item["loc"])
+    place = list(item["loc"])
+    if place[:1] == ["method"] and len(place) > 2:
+        del place[1]  # the method's name is no key of the YAML
+    where = ".".join(str(part) for part in place)
     if item["type"] != "extra_forbidden":
         return f"{name}: {where + ': ' if where else ''}{item['msg'].removeprefix('Value error, ')}"
     keys = _keys_beside(item["loc"])
@@ -249,10 +415,17 @@ def _keys_beside(location: tuple[Any, ...]) -> list[str]:
         "model": ModelConfig,
         "model.tiny": TinyConfig,
         "data": DataConfig,
+        "data.captions": CaptionsConfig,
         "causal": CausalConfig,
-        "method": MethodOptions,
+        **{f"method.{name}": options for name, options in METHODS.items()},
+        "method.teacher_forcing.recycling": RecyclingOptions,
+        "lora": LoraConfig,
+        "ema": EmaConfig,
         "train": TrainConfig,
         "sample": SampleConfig,
+        "sample.temp_lora": TempLoraOptions,
     }
+    if location[:2] == ("data", "buckets"):
+        return list(BucketConfig.model_fields)
     section = sections[".".join(str(part) for part in location[:-1])]
     return [field.alias or key for key, field in section.model_fields.items()]

@@ -21,6 +21,8 @@ class Reporter:
         self._task: TaskID | None = None
         self._stage = ""
         self._spoken = 0.0
+        self.muted = False
+        """Set on ranks other than the first: they would say it all again."""
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -37,6 +39,8 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line for people."""
+        if self.muted:
+            return
         if self._live is not None:
             self._live.console.print(text, highlight=False, markup=False)
         else:
@@ -44,7 +48,10 @@ class Reporter:
 
     def step(self, row: dict[str, Any], total: int) -> None:
         """Show a training step: `row` as it goes into metrics.jsonl, of `total` steps in its stage."""
-        facts = f"loss {row['loss']:.4f}  {row['frames_per_s']:.1f} frames/s  data wait {row['data_wait']:.0%}"
+        if self.muted:
+            return
+        loss = "skipped" if row["loss"] is None else f"{row['loss']:.4f}"
+        facts = f"loss {loss}  {row['frames_per_s']:.1f} frames/s  data wait {row['data_wait']:.0%}"
         if self._live is not None:
             if self._task is None or self._stage != row["stage"]:
                 self._task = self._live.add_task(row["stage"], total=total, facts=facts)

@@ -1,27 +1,31 @@
-"""A run's folder on disk: its config, its lock, its metrics and its summary. The checkpoint has a module of its own."""
+"""A run's folder on disk: its config, its lock, its metrics and its summary. Checkpoints have a module of
+their own."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipelines.longtune.config import Config, load_config
+from pipelines.longtune.config import Config, differences, load_config
 from pipelines.longtune.errors import TuneError, UsageError
+
+_ENDS = 10  # steps that the first and the last loss of the summary are a mean of
 
 
 class RunFolder:
-    """`path` with config.yaml, metrics.jsonl, summary.json, samples/ and checkpoint/."""
+    """`path` with config.yaml, metrics.jsonl, summary.json, losses.parquet, samples/, tensorboard/ and checkpoints/."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.metrics = path / "metrics.jsonl"
+        self.losses = path / "losses.parquet"
         self._summary = path / "summary.json"
 
     @classmethod
@@ -57,13 +61,34 @@ class RunFolder:
         theirs = load_config(str(path))
         if theirs != config:
             raise UsageError(
-                f"{self.path}: holds a run of another config ({'; '.join(_differences(theirs, config))}); "
+                f"{self.path}: holds a run of another config ({'; '.join(differences(theirs, config))}); "
                 "give another -o, or the same config to resume it"
             )
 
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run."""
         return json.loads(self._summary.read_text()) if self._summary.exists() else None
+
+    def summarised(self, skipped: Mapping[str, Mapping[str, str]], nan_steps: int) -> dict[str, Any]:
+        """The metrics in a few numbers, and what was passed over: `skipped` is kind → name → reason."""
+        rows = self.rows()
+        vae = [row for row in rows if row["stage"] == "vae"]
+        main = [row for row in rows if row["stage"] == "transformer"]
+        seconds = sum(row["seconds"] for row in main)
+        return {
+            "run": str(self.path),
+            "steps": len(main),
+            "first_loss": _mean_loss(main[:_ENDS]),
+            "last_loss": _mean_loss(main[-_ENDS:]),
+            "vae_first_loss": _mean_loss(vae[:_ENDS]),
+            "vae_last_loss": _mean_loss(vae[-_ENDS:]),
+            "seconds": round(sum(row["seconds"] for row in rows), 2),
+            "frames_per_s": round(sum(row["frames"] for row in main) / seconds, 1),
+            "data_wait": round(sum(row["data_wait"] * row["seconds"] for row in main) / seconds, 3),
+            "short_takes": len(skipped["short"]),
+            "bad_takes": [{"name": name, "reason": reason} for name, reason in sorted(skipped["bad"].items())],
+            "nan_steps": nan_steps,
+        }
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the run as done."""
@@ -89,14 +114,10 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
 
 
-def _differences(theirs: Config, ours: Config) -> list[str]:
-    def flat(config: Config) -> dict[str, Any]:
-        sections = config.to_json().items()
-        return {f"{section}.{key}": value for section, values in sections for key, value in values.items()}
-
-    before, now = flat(theirs), flat(ours)
-    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    return [f"{key} is {before.get(key)} there, {now.get(key)} here" for key in keys[:3]]
+def _mean_loss(rows: list[dict[str, Any]]) -> float | None:
+    """Of the rows that have one: a step that was skipped has none."""
+    losses = [row["loss"] for row in rows if row["loss"] is not None]
+    return round(sum(losses) / len(losses), 4) if losses else None
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -1,23 +1,28 @@
 """Captions to embeddings, as Wan expects them: cut or padded to a fixed length, with zeros past each caption's end.
 
-The text encoder is frozen, so an embedding is made once for each caption and kept while it is in use.
+The text encoder is frozen, so an embedding is made once for each caption and kept while it is in use; those that came
+with the shards are remembered, and need no encoder.
 """
 
 from __future__ import annotations
 
-import html
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipelines.longtune.errors import TuneError
+from stages.latents.text import clean_caption, embedded
+
+__all__ = ["TextEmbedder", "clean_caption"]
+
 _KEPT = 256  # captions; one is at most 8 MB with UMT5-XXL
 
 
 class TextEmbedder:
-    """A tokenizer and a frozen UMT5 encoder."""
+    """A tokenizer and a frozen UMT5 encoder; both None where every caption comes with its embedding."""
 
     def __init__(self, tokenizer: Any, encoder: Any, tokens: int) -> None:
         self._tokenizer, self._encoder, self._tokens = tokenizer, encoder, tokens
@@ -27,23 +32,32 @@ class TextEmbedder:
         """Embeddings of shape (len(captions), tokens, channels); rows past a caption's end are exactly zero."""
         return torch.stack([self._one(clean_caption(caption)) for caption in captions])
 
-    @torch.no_grad()
+    def remember(self, embeddings: Mapping[str, Tensor], device: torch.device | None = None) -> None:
+        """Keep embeddings made before.
+
+        Args:
+            embeddings: caption → its valid rows, shape (tokens, channels), as `Batch.text` has them. Rows beyond this
+                embedder's tokens are cut off.
+            device: where they are wanted; by default where they are.
+        """
+        for caption, rows in embeddings.items():
+            self._keep(clean_caption(caption), rows.to(device) if device is not None else rows)
+
     def _one(self, caption: str) -> Tensor:
-        if caption in self._made:
-            self._made.move_to_end(caption)
-            return self._made[caption]
-        batch = self._tokenizer(
-            [caption], padding="max_length", max_length=self._tokens, truncation=True, return_tensors="pt"
-        ).to(self._encoder.device)
-        states = self._encoder(batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state[0]
+        if caption not in self._made:
+            if self._encoder is None:
+                raise TuneError(
+                    f"no embedding of the caption {caption[:60]!r} came with the shards; load a text encoder"
+                )
+            self._keep(caption, embedded(self._tokenizer, self._encoder, caption, self._tokens)[0])
+        self._made.move_to_end(caption)
+        return self._made[caption]
+
+    def _keep(self, caption: str, rows: Tensor) -> None:
+        padded = rows.new_zeros(self._tokens, rows.shape[1])
         # Zeroed, not masked: Wan was trained to see the zeros.
-        states = states * batch.attention_mask[0, :, None]
-        self._made[caption] = states
+        padded[: len(rows)] = rows[: self._tokens]
+        self._made[caption] = padded
+        self._made.move_to_end(caption)
         if len(self._made) > _KEPT:
             self._made.popitem(last=False)
-        return states
-
-
-def clean_caption(caption: str) -> str:
-    """HTML entities resolved and white space joined, as Wan's own pipeline does."""
-    return " ".join(html.unescape(html.unescape(caption)).split())

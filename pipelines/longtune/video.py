@@ -1,4 +1,4 @@
-"""Writes frames to an mp4 as they come. The file appears under its name only when it is whole."""
+"""Writes frames to an mp4 as they come. The file has its name only when it is whole, and can be watched before."""
 
 from __future__ import annotations
 
@@ -15,19 +15,26 @@ from pipelines.longtune.errors import TuneError
 
 
 class VideoWriter:
-    """H.264, yuv420p. Use as a context manager; on an exception nothing is left behind."""
+    """H.264, yuv420p. Use as a context manager.
+
+    Until it is whole the video is NAME.partial.mp4: a fragmented mp4, a fragment a second, that plays up to the last
+    fragment if the program is killed. At the end it becomes a plain mp4 (FFmpeg's hybrid_fragmented). After an
+    exception the frames so far stay under the partial name.
+    """
 
     def __init__(self, path: Path, fps: float, width: int, height: int) -> None:
         self._path = path
-        self._partial = path.with_name(f".{path.name}.partial")
+        self.partial = path.with_name(f"{path.stem}.partial.mp4")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._container = av.open(str(self._partial), "w", format="mp4")
+            options = {"movflags": "frag_keyframe+hybrid_fragmented", "flush_packets": "1"}
+            self._container = av.open(str(self.partial), "w", format="mp4", options=options)
         except OSError as error:
             raise TuneError(f"{path}: cannot write there: {error.strerror}") from error
         self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        self._stream.options = {"crf": "18"}
+        # zerolatency: no frame waits in the encoder for later ones, which may take minutes to be made.
+        self._stream.options = {"crf": "18", "tune": "zerolatency", "g": str(max(1, round(fps)))}
         self.frames = 0
 
     def write(self, image: np.ndarray) -> None:
@@ -43,10 +50,11 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if self.frames:
                 self._container.mux(self._stream.encode())
             self._container.close()
             if kind is None:
-                os.replace(self._partial, self._path)
+                os.replace(self.partial, self._path)
         finally:
-            self._partial.unlink(missing_ok=True)
+            if not self.frames:
+                self.partial.unlink(missing_ok=True)

@@ -4,14 +4,18 @@ import ast
 import csv
 import json
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import save
 from typer.testing import CliRunner
 
 from curate.cli import app
 from curate.dataset import Dataset, to_arrow
 from pipelines.export.command import Layout, export
-from schemas import caption_checks, captions, clips, decisions, media, motion, sources
+from schemas import caption_checks, captions, clips, decisions, latents, media, motion, sources
 
 app.command("export")(export)
 TEXTS = ["=A red car\nwaits. The camera pans left.", "A dog --> runs <b>. The camera stands still."]
@@ -96,9 +100,42 @@ def test_every_layout_is_read_back(dataset, layout, tmp_path):
         )
     if layout == "webvtt":
         assert (out / "clips/c1.vtt").read_text().count("-->") == 2
+    if layout == "videox-fun":
+        (row,) = json.loads((out / "metadata.json").read_text())
+        assert (out / row["file_path"]).read_bytes() == b"film"
+        told = {"text": " ".join(TEXTS[0].split()), "type": "video", "width": 64, "height": 36}
+        assert row == told | {"file_path": row["file_path"]}
+    if layout == "fastvideo":
+        (row,) = json.loads((out / "videos2caption.json").read_text())
+        assert (out / "videos" / row["path"]).read_bytes() == b"film"
+        assert row["resolution"] == {"width": 64, "height": 36}
+        assert not (out / "parquet").exists()  # the dataset has no latents
     if layout == "dpo":
         pairs = [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
         assert all(pair["chosen"] != pair["rejected"] for pair in pairs)
+
+
+def test_fastvideo_gets_the_latents_that_there_are(dataset, tmp_path):
+    made = torch.arange(3 * 4 * 2 * 5, dtype=torch.float16).view(3, 4, 2, 5)  # frames, channels, rows, columns
+    told = {"fps": "16.0", "frames": "9", "width": "40", "height": "16"}
+    dataset.write("clips/l", save({"latents": made}, told))
+    texts = torch.frombuffer(bytearray(json.dumps(["", TEXTS[0]]).encode()), dtype=torch.uint8)
+    words = torch.ones(7, 6, dtype=torch.bfloat16) / 3
+    dataset.write("clips/t", save({"0": words[:1].clone(), "1": words, "captions": texts}))
+    for table, path in ((latents.LATENTS, "clips/l"), (latents.TEXT, "clips/t")):
+        rows = [filled(table, source_id="s1", clip_id="c1", path=path)]
+        dataset.write_part(table, "k", to_arrow(table, rows), {})
+    run(dataset, "fastvideo", tmp_path / "out")
+    found = pq.read_table(tmp_path / "out/parquet/latents.parquet")
+    assert found.schema.names[:4] == ["id", "vae_latent_bytes", "vae_latent_shape", "vae_latent_dtype"]
+    (row,) = found.to_pylist()
+    # As FastVideo's loader reads it, which takes float32 for granted.
+    latent = np.frombuffer(row["vae_latent_bytes"], dtype=np.float32).reshape(row["vae_latent_shape"])
+    assert (latent == made.float().transpose(0, 1).numpy()).all()
+    embedding = np.frombuffer(row["text_embedding_bytes"], dtype=np.float32).reshape(row["text_embedding_shape"])
+    assert (embedding == words.float().numpy()).all()
+    assert (row["num_frames"], row["width"], row["height"], row["fps"], row["duration_sec"]) == (3, 40, 16, 16, 9 / 16)
+    assert row["caption"] == TEXTS[0]
 
 
 def test_what_is_there_is_not_overwritten(dataset, tmp_path):

@@ -8,9 +8,9 @@ import pyarrow.dataset as ds
 
 from curate.dataset import to_arrow
 from schemas import captions, characters, clips, faces, media, motion, quality, sources
-from stages.pack import PEOPLE, Pack
+from stages.pack import MADE, PEOPLE, Pack
 
-OTHERS = sorted(set(Pack.reads_if_there) - {"caption_checks", *PEOPLE})
+OTHERS = sorted(set(Pack.reads_if_there) - {"caption_checks", *PEOPLE, *MADE})
 
 
 def blank(table, **given):

@@ -35,7 +35,8 @@ class LatentBatch:
         frames: number of each latent frame in its take, rising, shape (frames,). A gap is allowed behind the sink: a
             window from the middle of a take comes with the take's first frames before it.
         target: True where a frame counts in the loss, shape (batch, frames). All others are context,
-            read under the target's caption: what a stream holds after a prompt switch and its recache.
+            read under the target's caption: what a stream holds after a prompt switch and its recache. A row that is
+            all False is a sample that does not count: it only fills a bad one's place.
         captions: the caption in force over the target, one a sample.
         timelines: each take's prompts from its start, rising; at least one.
         keys: the samples' keys in their shards.
@@ -73,9 +74,10 @@ class Tools:
         vae: frozen.
         embed: captions to text embeddings, shape (batch, text tokens, text channels).
         layout: block, window and sink, in latent frames.
-        span: latent frames of a training window; rotary positions never leave it.
+        span: latent frames of a training window.
         shift: the noise levels' shift.
         device: where the networks are.
+        seed: the run's, for `shared`.
     """
 
     generator: Any
@@ -85,6 +87,7 @@ class Tools:
     span: int
     shift: float
     device: torch.device
+    seed: int = 0
 
 
 class Method(ABC):
@@ -98,9 +101,14 @@ class Method(ABC):
         """The networks that are trained, by name; each gets an optimiser of its own. `generator` is always one."""
         return {"generator": self.tools.generator}
 
+    @property
+    def frozen(self) -> dict[str, nn.Module]:
+        """Networks that are only asked, by name: they never change, so no checkpoint holds them. May be sharded."""
+        return {}
+
     @abstractmethod
     def losses(self, batch: LatentBatch, step: int, rng: torch.Generator) -> dict[str, Loss]:
-        """The losses of the networks that are to be stepped now, by name.
+        """The losses of the networks that are to be stepped now, by name; each has a graph of its own.
 
         Args:
             batch: takes on the device.
@@ -109,7 +117,10 @@ class Method(ABC):
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values, other than the networks', that a resumed run needs: buffers, a stream's history."""
+        """Tensors and plain values, other than the networks', that a resumed run needs: buffers, a stream's history.
+
+        Each rank has its own, and is given it back.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ class SinkWindowCache:
         """The cache after a finished block, without the frames that no later block can see.
 
         Args:
-            block: numbers of the block's frames.
+            block: numbers of the block's frames; a part of them where the others are out of sight (a recache).
             fresh: the block's (keys, values) for each layer, from a pass at timestep 0.
 
         Raises:
@@ -51,7 +51,7 @@ class SinkWindowCache:
         if self.frames and block[0] <= self.frames[-1]:
             raise ValueError(f"block {block} does not follow the cached frames {self.frames}")
         numbers = torch.tensor(self.frames + block)
-        upcoming = torch.tensor([block[-1] + 1])
+        upcoming = torch.tensor([(block[-1] // self.layout.block + 1) * self.layout.block])
         keep = visible(upcoming, numbers, self.layout, own_block=False)[0].nonzero()[:, 0]
         old = self.layers or tuple((keys[:, :0], values[:, :0]) for keys, values in fresh)
         layers = tuple(

@@ -1,18 +1,39 @@
-"""Rotary positions for frames at any place in time: diffusers' tables, looked up by frame number.
+"""Rotary positions for frames at any place in time: diffusers' tables, looked up by a frame's place.
 
 Keys are cached without rotation and turned when they are read, so that a frame's place can change while it is kept.
+Rotary attention knows only the distance of two places. With `positions: absolute` a frame's place is its number. With
+`relative` (LongLive's cache-relative positions) the window has true distances and the sink stands right before it, at
+0, 1, …: no distance ever exceeds sink + window, however long the video. A stream and a training pass get the same
+distances, also where a training window lies far behind its sink.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipelines.longtune.config import CausalConfig
+from pipelines.longtune.errors import TuneError
 
 Angles = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places in time of a pass over many blocks, each of which has the sink at a distance of its own.
+
+    Attributes:
+        near: place of each frame as a key, and as a query of frames outside the sink, shape (frames,).
+        far: place of each frame as a query of the sink's frames, shape (frames,).
+        sink: which frames are of the sink, shape (frames,), bool.
+    """
+
+    near: Tensor
+    far: Tensor
+    sink: Tensor
 
 
 def angles(rope: Any, positions: Tensor, height: int, width: int) -> Angles:
@@ -25,11 +46,14 @@ def angles(rope: Any, positions: Tensor, height: int, width: int) -> Angles:
         width: tokens across a frame.
 
     Raises:
-        ValueError: a position lies beyond the table (1024 latents, 256 s, in Wan2.1).
+        TuneError: a position lies beyond the table (1024 latents, 256 s, in Wan2.1).
     """
     limit = rope.freqs_cos.shape[0]
     if positions.numel() and int(positions.max()) >= limit:
-        raise ValueError(f"frame position {int(positions.max())} is beyond the rotary table of {limit} latents")
+        raise TuneError(
+            f"frame position {int(positions.max())} is beyond the rotary table of {limit} latents; "
+            "causal.positions: relative has no such limit"
+        )
     frames = positions.shape[0]
 
     def grid(table: Tensor) -> Tensor:
@@ -54,14 +78,47 @@ def rotate(states: Tensor, by: Angles) -> Tensor:
     return turned.type_as(states)
 
 
-def stream_positions(frames: Tensor, end: int, span: int, layout: CausalConfig) -> Tensor:
-    """Places in time of the frames a block reads, never outside the `span` the model was trained on.
+def stream_positions(frames: Tensor, end: int, layout: CausalConfig) -> Tensor:
+    """Places in time of the frames that one block reads, the block's own among them.
 
-    Up to `span` a frame's place is its number, so a stream equals a masked forward. Past it, the window stays at the
-    end of the span and the sink at its start: only the gap between them is shortened (as LongLive's cache-relative
-    positions), and the rotary table is never overrun. With an unlimited window every place is a frame's number.
+    Args:
+        frames: their numbers.
+        end: number of the frame after the block.
+        layout: window, sink and the kind of positions.
     """
-    if layout.window < 0:
+    return torch.where(frames < layout.sink, frames, frames - _gap(torch.tensor(end), layout).to(frames.device))
+
+
+def training_positions(frames: Tensor, layout: CausalConfig, looks_as: Tensor | None = None) -> Tensor | Places:
+    """Places in time for one pass over many blocks, at the distances that each of them has when it is streamed.
+
+    Args:
+        frames: their numbers in any order, repeats allowed (a clean and a noisy copy), shape (frames,).
+        layout: block, window, sink and the kind of positions.
+        looks_as: number of a frame whose block's distance to the sink each frame has, shape (frames,); by default its
+            own. A rolling window looks as its first block.
+
+    Returns:
+        What `CausalWanTransformer3DModel.forward` takes: one place a frame where that is enough.
+    """
+    end = ((frames if looks_as is None else looks_as) // layout.block + 1) * layout.block
+    gap = _gap(end, layout)
+    if not gap.any():
         return frames
-    shift = max(0, end - max(span, layout.sink + layout.window))
-    return torch.where(frames < layout.sink, frames, frames - shift)
+    near, sink = _squeezed(frames, layout), frames < layout.sink
+    return Places(near, frames - gap, sink) if sink.any() else near
+
+
+def _gap(end: Tensor, layout: CausalConfig) -> Tensor:
+    """Frames between the sink and the window of blocks that end at `end`: what relative positions leave out."""
+    if layout.positions == "absolute" or layout.window < 0:
+        return torch.zeros_like(end)
+    return (end - layout.window - layout.sink).clamp_min(0)
+
+
+def _squeezed(frames: Tensor, layout: CausalConfig) -> Tensor:
+    """Numbers with every gap behind the sink cut down to the window, across which only the sink is seen: so a take's
+    late windows stay inside the rotary table."""
+    numbers, back = frames.unique(return_inverse=True)
+    steps = torch.cat([numbers[:1], numbers.diff()])
+    return torch.where(numbers < layout.sink, steps, steps.clamp_max(layout.window)).cumsum(0)[back]
