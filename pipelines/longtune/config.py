@@ -305,8 +305,8 @@ class SampleConfig(_Part):
     seed: int = Field(default=0, ge=0, description="Seeds the sample's noise.")
     temp_lora: TempLoraOptions | None = Field(
         default=None,
-        description="Learn each finished window while sampling (SlowFast-VGen); `{}` takes the defaults. Off by "
-        "default: a gradient step costs as much as several blocks.",
+        description="`curate generate` learns each finished window while sampling (SlowFast-VGen); `{}` takes the "
+        "defaults. Off by default: a gradient step costs as much as several blocks. A run's own samples go without.",
     )
 
 

@@ -20,6 +20,8 @@ def make_sample(generator: Generator, config: Config, world: World, average: Ema
     To be called on every rank: sharded weights take all of them to run. Only rank 0's file is kept.
     """
     sample = config.sample
+    # Temporal LoRA is for `curate generate`: here its adapter would meet those, or the shards, of the training.
+    config = config.model_copy(update={"sample": sample.model_copy(update={"temp_lora": None})})
     training = generator.transformer.training
     with tempfile.TemporaryDirectory() as scratch, average.applied() if average is not None else nullcontext():
         target = path if world.first else Path(scratch) / path.name

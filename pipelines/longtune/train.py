@@ -172,6 +172,8 @@ class _Run:
             if config.train.gradient_checkpointing:
                 network.enable_gradient_checkpointing()
             world.shard(network)
+        for network in method.frozen.values():
+            world.shard(network)
         return generator, method
 
     def _steps(self, stage: Stage, method: Method | None = None) -> None:

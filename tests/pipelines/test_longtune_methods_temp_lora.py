@@ -4,6 +4,7 @@ from itertools import islice
 
 import pytest
 import torch
+from peft import LoraConfig
 
 from pipelines.longtune.config import CausalConfig
 from pipelines.longtune.methods.options import TempLoraOptions
@@ -75,6 +76,14 @@ def test_the_adapter_alone_gets_gradients_and_the_memory_is_of_the_learnt_weight
         keys = stream.cache.layers[1][0].clone()
         stream.switch(embed(["x"]))
         assert torch.equal(stream.cache.layers[1][0], keys)
+
+
+def test_adapters_that_are_still_apart_are_refused_and_stay(model):
+    model.add_adapter(LoraConfig(r=2, target_modules=["to_q"]), adapter_name="trained")
+    names = set(model.state_dict())
+    with pytest.raises(ValueError, match="merged"), lora(model):
+        pass
+    assert set(model.state_dict()) == names
 
 
 def test_the_adapter_goes_when_a_video_breaks_off(model):

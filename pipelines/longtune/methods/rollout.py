@@ -15,7 +15,6 @@ from torch import Tensor
 
 from pipelines.longtune.noise import noised
 from pipelines.longtune.stream import CausalStream
-from pipelines.longtune.text import TextEmbedder
 
 
 @dataclass
@@ -24,8 +23,8 @@ class Rollout:
 
     Attributes:
         stream: the generator with its memory.
-        prompts: of each video: what it shows now.
-        following: of each video: what it shows after the switch.
+        following: embeddings of what each video shows after the switch, shape (batch, text tokens, text channels); kept
+            as tensors, since they may come with the shards, from batches that are long gone.
         switch_at: number of the frame at which all videos go over to it; beyond the end if they never do.
         switched: whether they have.
         counts: False for a video that only fills the place of a bad sample, shape (batch,).
@@ -34,15 +33,14 @@ class Rollout:
     """
 
     stream: CausalStream
-    prompts: list[str]
-    following: list[str]
+    following: Tensor
     switch_at: int
     switched: bool
     counts: Tensor
     shape: tuple[int, ...]
     recent: Tensor
 
-    def extend(self, blocks: int, levels: Sequence[float], last: int, embed: TextEmbedder, *, graph: bool) -> Tensor:
+    def extend(self, blocks: int, levels: Sequence[float], last: int, *, graph: bool) -> Tensor:
         """The next clip's new frames, shape (batch, channels, blocks * block, height, width).
 
         Each block is denoised down `levels` to the one at index `last`, whose estimate of the clean block is taken (as
@@ -52,12 +50,11 @@ class Rollout:
             blocks: how many.
             levels: noise levels, falling; the first is 1.
             last: index of the last one used.
-            embed: captions to embeddings.
             graph: whether the estimates carry gradients.
         """
         if self.stream.frame >= self.switch_at and not self.switched:
-            self.prompts, self.switched = list(self.following), True
-            self.stream.switch(embed(self.prompts))
+            self.switched = True
+            self.stream.switch(self.following)
         made = []
         for _ in range(blocks):
             block = self._noise()
@@ -82,8 +79,7 @@ class Rollout:
         """All of it as tensors and plain values."""
         return {
             "stream": self.stream.state_dict(),
-            "prompts": list(self.prompts),
-            "following": list(self.following),
+            "following": self.following,
             "switch_at": self.switch_at,
             "switched": self.switched,
             "counts": self.counts,
@@ -97,8 +93,7 @@ class Rollout:
         stream.load_state_dict(state["stream"])
         return cls(
             stream,
-            list(state["prompts"]),
-            list(state["following"]),
+            state["following"].to(stream.device),
             int(state["switch_at"]),
             bool(state["switched"]),
             state["counts"].to(stream.device),

@@ -40,6 +40,8 @@ class StreamingDmd(Method):
         self._critic = load_judge(options.critic or options.teacher, tools.generator, "method.critic")
         self._levels = schedule(options.steps, tools.shift)[:-1].tolist()
         self._overlap = options.clip - options.fresh
+        # Once and for all: what comes with the shards may round otherwise.
+        self._negative = tools.embed([options.negative])
         self._rollout: Rollout | None = None
 
     @property
@@ -67,7 +69,7 @@ class StreamingDmd(Method):
         new = options.clip if begins else options.fresh
         recent = rollout.recent
         past = recent[:, :, recent.shape[2] - (options.clip - new) :]
-        made = rollout.extend(new // self.tools.layout.block, self._levels, last, self.tools.embed, graph=learns)
+        made = rollout.extend(new // self.tools.layout.block, self._levels, last, graph=learns)
         rollout.remember(made, self._overlap + _LEAD)
         if options.reencode and past.shape[2]:
             past = torch.cat([self._as_image(recent, past.shape[2]), past[:, :, 1:]], dim=2)
@@ -75,9 +77,10 @@ class StreamingDmd(Method):
         scored = torch.zeros(len(clip), options.clip, dtype=torch.bool, device=clip.device)
         scored[:, options.clip - new :] = rollout.counts[:, None]
 
-        text = self.tools.embed(rollout.prompts)
+        text = rollout.stream.text
         facts = {"frame": float(rollout.stream.frame), "exit": float(last)}
-        losses = {"critic": self._critic_loss(clip.detach(), scored, text, rng)}
+        # No loss is told by sample: the videos are those of an earlier batch.
+        losses = {"critic": Loss(self._critic_loss(clip.detach(), scored, text, rng).value)}
         if learns:
             loss = judge(
                 clip,
@@ -85,31 +88,29 @@ class StreamingDmd(Method):
                 critic=self._critic,
                 teacher=self._teacher,
                 text=text,
-                negative=self.tools.embed([options.negative]).expand_as(text),
+                negative=self._negative.expand_as(text),
                 guidance=options.guidance,
                 level=self._draw_level(len(clip), rng),
                 noise=torch.randn(clip.shape, generator=rng).to(clip),
             )
-            losses["generator"] = Loss(loss.value, loss.by_sample, {**facts, **loss.facts})
+            losses["generator"] = Loss(loss.value, facts={**facts, **loss.facts})
         return losses
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self._rollout is None else self._rollout.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._rollout = None if not state else Rollout.restored(state, self._stream(list(state["prompts"])))
+        self._rollout = None if not state else Rollout.restored(state, self._stream(state["following"]))
 
     def _begun(self, batch: LatentBatch, switch_at: int, rng: torch.Generator) -> Rollout:
         """New videos of the batch's prompts; nothing of the batch's latents but their size is used."""
         pairs = [_neighbours(timeline, rng) for timeline in batch.timelines]
-        prompts = [first for first, _ in pairs]
         size, channels, _, height, width = batch.latents.shape
-        stream = self._stream(prompts)
+        stream = self._stream(self.tools.embed([first for first, _ in pairs]))
         stream.rng.manual_seed(int(torch.randint(2**62, (1,), generator=rng)))
         return Rollout(
             stream,
-            prompts,
-            [second for _, second in pairs],
+            self.tools.embed([second for _, second in pairs]),
             switch_at,
             False,
             batch.target.any(dim=1),
@@ -117,8 +118,8 @@ class StreamingDmd(Method):
             batch.latents[:, :, :0],
         )
 
-    def _stream(self, prompts: list[str]) -> CausalStream:
-        return CausalStream(self.tools.generator, self.tools.embed(prompts), self.tools.layout)
+    def _stream(self, text: Tensor) -> CausalStream:
+        return CausalStream(self.tools.generator, text.to(self.tools.device), self.tools.layout)
 
     def _critic_loss(self, clip: Tensor, scored: Tensor, text: Tensor, rng: torch.Generator) -> Loss:
         """Flow matching on the generator's clips."""

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import torch
 from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from pipelines.longtune.config import CausalConfig
@@ -48,6 +49,8 @@ class TempLora:
         self._fresh = 0
 
     def __enter__(self) -> Self:
+        if any(isinstance(module, LoraLayer) for module in self._model.modules()):
+            raise ValueError("temporal LoRA needs a generator whose other adapters are merged")
         self._trained = {name: value.requires_grad for name, value in self._model.named_parameters()}
         self._model.requires_grad_(False)
         rank = self._options.rank
