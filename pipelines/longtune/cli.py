@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from curate.commands import DatasetArgument, existing, plain_errors
 from pipelines.longtune.errors import UsageError, errors_for_people
+from pipelines.longtune.feedback_command import feedback
 from pipelines.longtune.verify_command import verify
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON document.")]
@@ -37,6 +37,7 @@ train = typer.Typer(
     help="Train a causal video generator on shards of long takes: curate train CONFIG --shards DIR -o RUN.",
 )
 
+train.command("feedback")(feedback)
 train.command("verify")(verify)
 
 
@@ -59,6 +60,7 @@ def _estimate(config: str, gpu: str, ranks: int, utilisation: float | None, as_j
         f"{found['attention_share']:.0%} of their pairs\n"
         f"memory a GPU: {found['memory_total_bytes'] / 1e9:.1f} of {found['memory_gpu_bytes'] / 1e9:.0f} GB: {fits} "
         f"({parts} GB)\n"
+        f"memory of the host, a rank: {found['host_bytes']['text_encoder'] / 1e9:.1f} GB for the text encoder\n"
         f"activations: {activations['with_checkpointing'] / 1e9:.1f} GB with gradient checkpointing, "
         f"{activations['without_checkpointing'] / 1e9:.1f} without\n"
         f"cache while sampling, float32: {kv['per_latent_frame'] / 1e6:.1f} MB a latent frame, "
@@ -86,25 +88,6 @@ def export_command(
 
         made = export_run(run, out, kind)
     typer.echo(json.dumps(made) if as_json else f"{made['path']}: {made['bytes'] / 1e6:.1f} MB of {made['checkpoint']}")
-
-
-@train.command("feedback")
-def feedback_command(
-    run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
-    dataset: DatasetArgument,
-    as_json: JsonOption = False,
-) -> None:
-    """Put each clip's training loss beside the dataset, as the table `losses`, for `curate select`."""
-    from pipelines.longtune.feedback import feed_back
-
-    with errors_for_people(stopped="stopped"), plain_errors():
-        told = feed_back(run, existing(dataset))
-    typer.echo(
-        json.dumps(told)
-        if as_json
-        else f"{told['trained']} of {told['clips']} clips have a loss. Next, for example: curate select {dataset} "
-        "--set 'select.rules.learnable={column: losses.mean, max_percentile: 95, unmeasured: accept}' --dry-run"
-    )
 
 
 @train.command("run")

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import UMT5Config, UMT5EncoderModel
 
 from pipelines.longtune.adapters import add_adapters, trainable
-from pipelines.longtune.config import PIXELS_PER_TOKEN, Config, ModelConfig
+from pipelines.longtune.config import FRAMES_PER_LATENT, PIXELS_PER_TOKEN, Config, ModelConfig
 from pipelines.longtune.errors import UsageError
 from pipelines.longtune.methods.options import RandomMasksOptions
 from pipelines.longtune.model.masks import teacher_forcing_mask, visible
@@ -125,7 +125,6 @@ def estimate(config: Config, gpu: Gpu, ranks: int = 1, utilisation: float = UTIL
         "bf16_copies": 2 * trained if half < 1 else 0.0,
         "activations": cost.kept * half,
         "vae": _FLOAT * _count(vae),
-        "text_encoder": _FLOAT * _count(text_encoder),
         "cuda": _CONTEXT_GB * 1e9,
     }
     micro_batches = share // at_once
@@ -154,6 +153,7 @@ def estimate(config: Config, gpu: Gpu, ranks: int = 1, utilisation: float = UTIL
         "attention_share": round(attention.seen, 4),
         "memory_bytes": {name: int(value) for name, value in memory.items()},
         "memory_total_bytes": int(need),
+        "host_bytes": {"text_encoder": _FLOAT * _count(text_encoder)},
         "memory_gpu_bytes": int(gpu.memory_gb * 1e9),
         "fits": need <= gpu.memory_gb * 1e9,
         "activations_bytes": {
@@ -269,9 +269,15 @@ def _flops(counter: FlopCounterMode) -> tuple[float, float]:
 
 @torch.no_grad()
 def _encode_flops(vae: Any, frames: int, height: int, width: int) -> float:
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        vae.encode(torch.zeros(1, 3, frames, height, width))
-    return float(counter.get_total_flops())
+    """Of one window. The VAE takes a frame, then four at a time: a round of each tells of all."""
+
+    def counted(pictures: int) -> float:
+        with torch.device("meta"), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            vae.encode(torch.zeros(1, 3, pictures, height, width))
+        return float(counter.get_total_flops())
+
+    first, both = counted(1), counted(1 + FRAMES_PER_LATENT)
+    return first + (both - first) * ((frames - 1) // FRAMES_PER_LATENT)
 
 
 def _attention(config: Config, copies: int) -> Attention:

@@ -11,17 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.longtune.errors import TuneError
-from schemas import column
 
-_SCHEMA = pa.schema(
-    [
-        column("key", pa.string(), "the sample's key in its shard", False),
-        column("count", pa.int64(), "steps in which it counted", False),
-        column("sum", pa.float64(), "of its losses", False),
-        column("sum_squares", pa.float64(), "of its losses' squares", False),
-        column("last_step", pa.int64(), "the last of the steps, from 1", False),
-    ]
-)
+_COLUMNS: dict[str, pa.DataType] = {
+    "key": pa.string(),  # shard:key
+    "count": pa.int64(),  # steps in which it counted
+    "sum": pa.float64(),  # of its losses
+    "sum_squares": pa.float64(),  # of their squares
+    "last_step": pa.int64(),  # from 1
+}
+_SCHEMA = pa.schema(_COLUMNS)
 
 
 @dataclass

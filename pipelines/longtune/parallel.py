@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from pipelines.longtune.errors import TuneError, UsageError
@@ -107,6 +107,12 @@ class World:
         for block in blocks:
             fully_shard(block, mesh=mesh)
         fully_shard(network, mesh=mesh)
+
+    @staticmethod
+    def let_go(network: nn.Module) -> None:
+        """Drop gathered weights after passes that had no backward: the next would run on them, however they changed."""
+        if isinstance(network, FSDPModule):
+            network.reshard()
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """The mean over the ranks of the gradients of weights that are not sharded (FSDP2 sees to the others)."""

@@ -26,5 +26,6 @@ def make_sample(generator: Generator, config: Config, world: World, average: Ema
     with tempfile.TemporaryDirectory() as scratch, average.applied() if average is not None else nullcontext():
         target = path if world.first else Path(scratch) / path.name
         made = generate_video(generator, config, sample.prompt, sample.seconds, sample.seed, target)
+        world.let_go(generator.transformer)
     generator.transformer.train(training)
     return made

@@ -22,10 +22,13 @@ _KEPT = 256  # captions; one is at most 8 MB with UMT5-XXL
 
 
 class TextEmbedder:
-    """A tokenizer and a frozen UMT5 encoder; both None where every caption comes with its embedding."""
+    """A tokenizer and a frozen UMT5 encoder; both None where every caption comes with its embedding.
 
-    def __init__(self, tokenizer: Any, encoder: Any, tokens: int) -> None:
-        self._tokenizer, self._encoder, self._tokens = tokenizer, encoder, tokens
+    Embeddings are kept on `device`, by default where they are made.
+    """
+
+    def __init__(self, tokenizer: Any, encoder: Any, tokens: int, device: torch.device | None = None) -> None:
+        self._tokenizer, self._encoder, self._tokens, self._device = tokenizer, encoder, tokens, device
         self._made: OrderedDict[str, Tensor] = OrderedDict()
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
@@ -54,6 +57,7 @@ class TextEmbedder:
         return self._made[caption]
 
     def _keep(self, caption: str, rows: Tensor) -> None:
+        rows = rows if self._device is None else rows.to(self._device)
         padded = rows.new_zeros(self._tokens, rows.shape[1])
         # Zeroed, not masked: Wan was trained to see the zeros.
         padded[: len(rows)] = rows[: self._tokens]

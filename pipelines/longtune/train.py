@@ -155,7 +155,9 @@ class _Run:
         if config.lora is not None:
             add_adapters(generator.transformer, config.lora)
         generator.to(world.device)
-        self.embed = generator.embedder(config.model.text_tokens)
+        # UMT5-XXL in float32 is 23 GB, which a GPU has better use for; embeddings that come with the shards need none.
+        generator.text_encoder.to("cpu")
+        self.embed = generator.embedder(config.model.text_tokens, world.device)
         tools = Tools(
             generator.transformer,
             generator.vae,
@@ -200,9 +202,10 @@ class _Run:
     def _method_losses(self, batch: Batch, step: int, rng: torch.Generator) -> dict[str, Loss]:
         latents = batch.latents
         if latents is None:
-            latents = encode(self.generator.vae, to_pixels(self._video(batch)))
+            with torch.autocast(self.world.device.type, enabled=False):  # Wan's VAE is used in float32
+                latents = encode(self.generator.vae, to_pixels(self._video(batch)))
         device = self.world.device
-        self.embed.remember(batch.text, device)
+        self.embed.remember(batch.text)
         takes = LatentBatch(
             latents.to(device),
             batch.frames.to(device),

@@ -51,9 +51,9 @@ class Generator:
         self.vae.eval().requires_grad_(False)
         return self
 
-    def embedder(self, tokens: int) -> TextEmbedder:
-        """Captions to embeddings of `tokens` rows."""
-        return TextEmbedder(self.tokenizer, self.text_encoder, tokens)
+    def embedder(self, tokens: int, device: torch.device | None = None) -> TextEmbedder:
+        """Captions to embeddings of `tokens` rows, on `device`; by default where the text encoder is."""
+        return TextEmbedder(self.tokenizer, self.text_encoder, tokens, device)
 
 
 def make_generator(config: ModelConfig) -> Generator:

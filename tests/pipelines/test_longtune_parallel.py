@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 import webdataset as wds
+from longtune_ranks import train
 from safetensors.torch import load_file
 
 from pipelines.longtune.checkpoint import find_checkpoint
 from pipelines.longtune.config import Config, load_config
 from pipelines.longtune.video import VideoWriter
 from pipelines.longtune.weights import make_generator
-from tests.pipelines.longtune_ranks import train
 
 ROOT = Path(__file__).parents[2]
 STEPS, STOP = 4, 3  # of which the first two are in a checkpoint
@@ -46,7 +46,7 @@ def config(**sections: object) -> dict:
     values["data"] |= {"frames": 5, "height": 32, "width": 32, "num_workers": 0, "batch_size": 2}
     values["causal"] = {"block": 1, "window": 2, "sink": 1}
     values["train"] |= {"vae_steps": 1, "steps": STEPS, "checkpoint_every": 2, "micro_batch": 1, "device": "cpu"}
-    values["sample"] |= {"seconds": 0.1, "steps": 1}
+    values["sample"] |= {"every": 3, "seconds": 0.1, "steps": 1}
     values["ema"] = {"decay": 0.5, "start": 1}
     return values | sections
 
