@@ -164,12 +164,16 @@ _SIDES = ("left", "right")
 
 def _share(quantiles: list[float], at: np.ndarray, side: str) -> np.ndarray:
     """The share of values below (`left`) each point, or up to and with it (`right`)."""
-    values = np.asarray(quantiles)
-    levels = np.linspace(0, 1, len(values))
+    levels = np.linspace(0, 1, len(quantiles))
     # Equal quantiles are one value that many have: the share jumps there, from the first's level to the last's.
-    unique, first, count = np.unique(values, return_index=True, return_counts=True)
-    chosen = levels[first] if side == "left" else levels[first + count - 1]
-    inner = np.interp(at, unique, chosen)
+    unique, first, count = np.unique(quantiles, return_index=True, return_counts=True)
+    below, with_it = levels[first], levels[first + count - 1]
+    upper = np.clip(np.searchsorted(unique, at), 0, len(unique) - 1)
+    lower = np.maximum(upper - 1, 0)
+    gap = unique[upper] - unique[lower]
+    along = np.clip((at - unique[lower]) / np.where(gap > 0, gap, 1.0), 0, 1)
+    between = with_it[lower] + (below[upper] - with_it[lower]) * along
+    inner = np.where(unique[upper] == at, (below if side == "left" else with_it)[upper], between)
     return np.where(at < unique[0], 0.0, np.where(at > unique[-1], 1.0, inner))
 
 

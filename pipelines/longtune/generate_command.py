@@ -15,7 +15,9 @@ from pipelines.longtune.errors import UsageError, errors_for_people
 from pipelines.longtune.prompts import Prompts, TimedPrompts, TypedPrompts, read_cues, to_cues
 
 if TYPE_CHECKING:
+    from pipelines.longtune.config import Config
     from pipelines.longtune.generate import Progress
+    from pipelines.longtune.weights import Generator
 
 _SPEAK_EVERY_S = 2.0
 
@@ -52,6 +54,13 @@ def generate(
             "--temp-lora", help="Learn each finished window in an adapter of this rank, and so remember it; slow."
         ),
     ] = None,
+    after: Annotated[
+        Path | None,
+        typer.Option("--after", help="A picture or video that the clip goes on from (method random_masks)."),
+    ] = None,
+    before: Annotated[
+        Path | None, typer.Option("--before", help="A picture or video that it leads to; with --after, a transition.")
+    ] = None,
     curve: Annotated[
         Path | None, typer.Option("--curve", help="Write a JSON line a block: seconds taken, cache and memory.")
     ] = None,
@@ -68,6 +77,14 @@ def generate(
         source = _source(prompt or [], prompts, interactive)
         changes: dict[str, Any] = {"seed": seed, "steps": steps, "guidance": guidance}
         changes["temp_lora"] = None if temp_lora is None else {"rank": temp_lora}
+        if after is not None or before is not None:
+            if len(prompt or []) != 1 or any((seconds, interactive, prompts, curve, temp_lora)):
+                raise UsageError("--after and --before make one clip of the trained length: give one --prompt alone")
+            told = _between(checkpoint, (prompt or [""])[0], out, after, before, changes, int8)
+            start, end = told["given"]
+            line = f"{told['path']}: {told['frames']} frames, {start} given at the start, {end} at the end"
+            typer.echo(json.dumps(told) if as_json else line)
+            return
         with _Watch(curve) as watch:
             made = _generate(checkpoint, source, out, seconds, interactive, changes, int8, watch)
     if as_json:
@@ -100,9 +117,28 @@ def _generate(
     int8: bool,
     watch: _Watch,
 ) -> dict[str, Any]:
+    from pipelines.longtune.generate import generate_video
+
+    generator, config = _loaded(path, changes, int8)
+    length = config.sample.seconds if seconds is None and not interactive else seconds
+    made = generate_video(generator, config, source, length, config.sample.seed, out, watch.show)
+    return {**made, "int8": int8, "seed": config.sample.seed, "guidance": config.sample.guidance}
+
+
+def _between(
+    path: Path, prompt: str, out: Path, after: Path | None, before: Path | None, changes: dict[str, Any], int8: bool
+) -> dict[str, Any]:
+    from pipelines.longtune.between import make_between
+
+    generator, config = _loaded(path, changes, int8)
+    made = make_between(generator, config, prompt, after, before, config.sample.seed, out)
+    return {**made, "int8": int8, "seed": config.sample.seed}
+
+
+def _loaded(path: Path, changes: dict[str, Any], int8: bool) -> tuple[Generator, Config]:
+    """The networks on their device, and the run's config with what the command line changes of how it is sampled."""
     from pipelines.longtune.checkpoint import find_checkpoint, read_config
     from pipelines.longtune.config import parse_config
-    from pipelines.longtune.generate import generate_video
     from pipelines.longtune.parallel import pick_device
     from pipelines.longtune.quantize import quantize_int8
     from pipelines.longtune.weights import load_generator
@@ -119,9 +155,7 @@ def _generate(
         network.to(device)
     if int8:
         quantize_int8(generator.transformer.eval())
-    length = config.sample.seconds if seconds is None and not interactive else seconds
-    made = generate_video(generator, config, source, length, config.sample.seed, out, watch.show)
-    return {**made, "int8": int8, "seed": config.sample.seed, "guidance": config.sample.guidance}
+    return generator, config
 
 
 class _Watch:

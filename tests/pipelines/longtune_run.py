@@ -11,11 +11,13 @@ from pipelines.longtune.config import Config, load_config
 from pipelines.longtune.weights import PARTS, make_generator
 
 
-def make_run(folder: Path, **causal: object) -> Path:
-    """Write it, and give it back; `causal` is that section of the config."""
+def make_run(folder: Path, method: dict[str, object] | None = None, **causal: object) -> Path:
+    """Write it, and give it back; `method` and `causal` are those sections of the config."""
     values = load_config("tiny").to_json()
     values["data"] |= {"frames": 33, "height": 32, "width": 32}
     values["causal"] = {"block": 3, "window": 6, "sink": 1, **causal}
+    if method:
+        values["method"] = method
     values["sample"] |= {"seconds": 1.5, "steps": 2}
     config = Config.model_validate(values)
     torch.manual_seed(0)
