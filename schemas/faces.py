@@ -53,7 +53,11 @@ TRACKS = Table(
             column("sharpness", pa.float32(), "of its best look: deviation of the Laplacian over that of luma", False),
             column("frontality", pa.float32(), "of its best look: score of dlib's frontal detectors; < 0: away", False),
             column("looks", pa.int32(), "looks that the embedding is the mean of", False),
-            column("embedding", pa.list_(pa.float32()), "128 numbers; below 0.6 apart may be one person"),
+            column(
+                "embedding",
+                pa.list_(pa.float32()),
+                "by `model`: 128 numbers of dlib, 512 of insightface; below 0.6 apart may be one person",
+            ),
             column("portrait", pa.binary(), "its best look, aligned, JPEG of 112 x 112 px", False),
             column("model", pa.string(), "who detected and who embedded", False),
             UNMEASURED,
