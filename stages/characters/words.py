@@ -19,7 +19,7 @@ def described(row: Row) -> str:
         parts.append(f"speaks {speaks:.1f} s{both}")
     parts.append(voice(row["pitch_hz"]) if row["pitch_hz"] else "")
     if not seen:
-        parts.append("a voice never seen")
+        parts.append("a voice whose face is not known")
     elif not speaks:
         parts.append("a face whose voice is not known")
     return ", ".join(part for part in parts if part)

@@ -163,7 +163,7 @@ def test_what_is_measured_is_said_and_nothing_else():
     pitches = [{"source_id": "s", "voice": n, "seconds": 5.0, "pitch_hz": 110.0 * n} for n in (1, 2, 3)]
     told, _ = joined_tables(heard, seen, pitches=pitches)
     described = {row["label"]: row["description"] for row in told}
-    assert described["narrator"] == "speaks 24.0 s, high voice (about 330 Hz), a voice never seen"
+    assert described["narrator"] == "speaks 24.0 s, high voice (about 330 Hz), a voice whose face is not known"
     assert described["a"] == "seen 1.0 s, speaks 15.0 s, 80% of it in the picture, low voice (about 110 Hz)"
     assert words.voice(150) == "middle voice (about 150 Hz)"
 
