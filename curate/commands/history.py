@@ -31,7 +31,9 @@ def history(
     if json_output:
         typer.echo(json.dumps(found))
         return
-    table = Table("run", "ended", "tasks", "sources", "takes kept", "hours kept", "failed", "took")
+    table = Table(
+        Column("run", no_wrap=True), "ended", "tasks", "sources", "takes kept", "hours kept", "failed", "took"
+    )
     for record in found:
         by_kind = record["states"]
         hours = next((step["hours"] for step in record["funnel"] if step["name"] == "kept"), None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from pipelines.longtune.errors import UsageError
 from pipelines.longtune.methods.options import (
@@ -74,6 +74,12 @@ class CaptionsConfig(_Part):
     )
 
 
+def losses_file(given: str) -> Path:
+    """A run's folder, or the file itself, as the file."""
+    path = Path(given).expanduser()
+    return path / "losses.parquet" if path.is_dir() else path
+
+
 class DataConfig(BucketConfig):
     """How windows are cut from the takes."""
 
@@ -98,6 +104,20 @@ class DataConfig(BucketConfig):
         description="Decode and encode windows on the way, or read the latents that the stage `latents` made.",
     )
     captions: CaptionsConfig = Field(default_factory=lambda: CaptionsConfig())
+    losses: str | None = Field(
+        default=None,
+        description="An earlier run's folder or losses.parquet: what was hard there is drawn more often here, once a "
+        "pass for each time its mean loss holds the median's, rounded. What cannot be learnt at all, `select` drops.",
+    )
+    most_draws: int = Field(
+        default=4, ge=1, description="Draws of a take in a pass by `losses`, at most: ours, so that no few take all."
+    )
+    losses_sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        validate_default=True,
+        description="Of the losses; filled in when the config is read, so that a run does not go on by others.",
+    )
     batch_size: int = Field(
         default=1,
         ge=1,
@@ -118,6 +138,24 @@ class DataConfig(BucketConfig):
     def window_s(self) -> float:
         """Seconds from the first frame of a window to its last."""
         return (self.frames - 1) / self.fps
+
+    @property
+    def losses_file(self) -> Path | None:
+        """The file that `losses` means."""
+        return losses_file(self.losses) if self.losses is not None else None
+
+    @field_validator("losses_sha256")
+    @classmethod
+    def _digest(cls, given: str | None, info: ValidationInfo) -> str | None:
+        losses = info.data.get("losses")
+        if losses is None or given is not None:
+            return given if losses is not None else None
+        try:
+            return hashlib.sha256(losses_file(losses).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ValueError(
+                f"losses: {losses} cannot be read ({error.strerror}); give the folder that `curate train -o` wrote"
+            ) from error
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -18,7 +18,8 @@ from pipelines.longtune.data.index import assign, build_index
 from pipelines.longtune.data.loader import Cursor, open_batches
 from pipelines.longtune.data.tar import Member, Tars, list_members
 from pipelines.longtune.data.windows import probe, read_window
-from pipelines.longtune.errors import TuneError
+from pipelines.longtune.errors import TuneError, UsageError
+from pipelines.longtune.losses import SampleLosses
 
 TOLD = {"duration_s": 12.5, "width": 640, "height": 360}
 
@@ -241,6 +242,34 @@ def test_a_long_take_may_be_drawn_more_often(tmp_path, long_take):
     assert len(of_a) == 6  # windows of 20 s
     assert not all(video.equal(of_a[0]) for video in of_a)
     assert batches[-1].cursor.epoch == 1
+
+
+def test_what_was_hard_is_drawn_more_often(tmp_path):
+    path = tar_of(tmp_path / "0.tar", [member for key in "abcde" for member in sample(key)])
+    index = build_index([path])
+    earlier = SampleLosses()
+    for key, lost in {"a": 0.1, "b": 0.2, "c": 0.2, "d": 0.61, "gone": 9.0}.items():
+        earlier.add(f"another.tar:{key}", lost, 1)
+        earlier.add(f"another.tar:{key}", lost, 2)
+    earlier.add("another.tar:e", 5.0, 3)
+    earlier.write(tmp_path / "losses.parquet")
+    data = DataConfig(frames=5, fps=8, height=64, width=64, losses=str(tmp_path))  # a run's folder
+    (drawn,) = assign(index, data).buckets
+    assert [drawn.count(number) for number in range(5)] == [1, 1, 1, 3, 4]  # the last would be 25 times
+    # A run goes on by the losses that it began with: by others it is another config.
+    assert data.losses_sha256
+    earlier.add("another.tar:a", 9.0, 4)
+    earlier.write(tmp_path / "losses.parquet")
+    assert DataConfig(losses=str(tmp_path)).losses_sha256 != data.losses_sha256
+    with pytest.raises(UsageError, match="not the file that the run began with"):
+        assign(index, data)
+    other = SampleLosses()
+    other.add("x.tar:elsewhere", 1.0, 1)
+    other.write(tmp_path / "other.parquet")
+    with pytest.raises(UsageError, match="of other shards"):
+        assign(index, DataConfig(losses=str(tmp_path / "other.parquet")))
+    with pytest.raises(ValueError, match="cannot be read"):
+        DataConfig(losses=str(tmp_path / "none.parquet"))
 
 
 def test_captions_that_are_not_there_are_told(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +23,8 @@ from pipelines.longtune.data.latents import LatentsHeader, read_encoder, read_he
 from pipelines.longtune.data.takes import BadTakeError, Note
 from pipelines.longtune.data.tar import Member, Tars, list_members, printable
 from pipelines.longtune.data.windows import probe
-from pipelines.longtune.errors import TuneError
+from pipelines.longtune.errors import TuneError, UsageError
+from pipelines.longtune.losses import SampleLosses
 from stages.latents.networks import TEXT_ENCODER, VAE, WeightsError, fingerprint, part
 
 _VERSION = 1
@@ -144,6 +146,7 @@ def assign(index: Index, data: DataConfig) -> Assigned:
     """
     buckets: list[list[int]] = [[] for _ in data.shapes]
     notes = []
+    draws = _draws(index, data)
     for number, take in enumerate(index.takes):
         try:
             if data.captions.level not in take.levels:
@@ -155,7 +158,7 @@ def assign(index: Index, data: DataConfig) -> Assigned:
         if bucket is None:
             notes.append(Note("short", index.name(number), f"{take.seconds:.2f} s long"))
         else:
-            buckets[bucket] += [number] * _windows(take, data.shapes[bucket], data)
+            buckets[bucket] += [number] * (_windows(take, data.shapes[bucket], data) * draws.get(take.key, 1))
     if not any(buckets):
         raise TuneError(_nothing(index, data, notes))
     return Assigned(tuple(map(tuple, buckets)), tuple(notes))
@@ -166,6 +169,28 @@ def _windows(take: Entry, shape: BucketConfig, data: DataConfig) -> int:
     if data.windows == "take":
         return 1
     return max(1, int(take.seconds * data.fps / shape.frames))
+
+
+def _draws(index: Index, data: DataConfig) -> dict[str, int]:
+    """By sample key: how often a take is drawn in a pass by what it lost in an earlier run; else once.
+
+    By the key alone: a clip may be packed into another shard since.
+    """
+    file = data.losses_file
+    if file is None:
+        return {}
+    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != data.losses_sha256:
+        raise UsageError(f"{file}: data.losses is not the file that the run began with; give another -o")
+    there = {take.key for take in index.takes}
+    means = {
+        key: entry.sum / entry.count
+        for name, entry in SampleLosses.read(file).by_key.items()
+        if entry.count and (key := name.rpartition(":")[2]) in there
+    }
+    if not means:
+        raise UsageError(f"{file}: data.losses is of other shards: no take of these was in that run")
+    usual = statistics.median(means.values())
+    return {key: min(data.most_draws, max(1, round(mean / usual))) if usual else 1 for key, mean in means.items()}
 
 
 def _bucket(take: Entry, data: DataConfig) -> int | None:
