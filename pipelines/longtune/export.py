@@ -14,6 +14,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransform
 from pipelines.longtune.adapters import FILE
 from pipelines.longtune.checkpoint import find_checkpoint, read_config
 from pipelines.longtune.errors import UsageError
+from pipelines.longtune.model.far import save_far, split_far
 from pipelines.longtune.weights import LORA, load_generator
 
 
@@ -43,22 +44,27 @@ def export_run(path: Path, out: Path, kind: Literal["lora", "diffusers"]) -> dic
                 raise UsageError(f"{checkpoint}: all weights were trained, no adapters; use --as diffusers")
             shutil.copy2(checkpoint / LORA / FILE, folder)
         else:
-            _pipeline(checkpoint).save_pretrained(str(folder))
+            _save_pipeline(checkpoint, folder)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     return {"checkpoint": str(checkpoint), "path": str(out), "bytes": size}
 
 
-def _pipeline(checkpoint: Path) -> Any:
+def _save_pipeline(checkpoint: Path, folder: Path) -> None:
     config, generator = read_config(checkpoint), load_generator(checkpoint)
     stock = WanTransformer3DModel.from_config(generator.transformer.config)
-    stock.load_state_dict(generator.transformer.state_dict())
-    return WanPipeline(
+    # FAR's coarse embedder goes beside: the stock class has no place for it, and `model.from` finds it there.
+    weights, coarse = split_far(generator.transformer.state_dict())
+    stock.load_state_dict(weights)
+    pipeline: Any = WanPipeline(
         tokenizer=generator.tokenizer,
         text_encoder=generator.text_encoder,
         vae=generator.vae,
         transformer=stock,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=config.train.flow_shift),
     )
+    pipeline.save_pretrained(str(folder))
+    if coarse:
+        save_far(folder, coarse)
 
 
 @contextmanager

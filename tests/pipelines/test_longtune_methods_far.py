@@ -7,16 +7,19 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from pipelines.longtune.adapters import base_weights, trainable
+from pipelines.longtune.checkpoint import find_checkpoint
 from pipelines.longtune.config import CausalConfig
 from pipelines.longtune.errors import TuneError
+from pipelines.longtune.export import export_run
 from pipelines.longtune.methods import make_method
 from pipelines.longtune.methods.far import CLEAN, FAR, FarStream, far_inputs, far_mask
 from pipelines.longtune.methods.options import FarOptions
-from pipelines.longtune.model.far import FILE, attach_far, far_angles, save_far, split_far
+from pipelines.longtune.model.far import FILE, FarWanTransformer3DModel, attach_far, far_angles, save_far, split_far
 from pipelines.longtune.model.rope import angles
 from pipelines.longtune.noise import TIMESTEPS
 from pipelines.longtune.stream import stream_blocks
-from pipelines.longtune.weights import save_transformer
+from pipelines.longtune.weights import load_generator, save_transformer
+from tests.pipelines.longtune_run import make_run
 from tests.pipelines.tiny_longtune import Spy, embed, gradients, make_batch, make_model, make_tools, rng
 
 LAYOUT = CausalConfig(block=2, window=4, sink=0)
@@ -240,3 +243,19 @@ def test_gradient_checkpointing_changes_nothing():
         method.losses(batch(), 1, rng())["generator"].value.backward()
         found.append(gradients(model))
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_an_exported_run_is_stock_with_the_coarse_embedder_beside_it(tmp_path):
+    run = make_run(tmp_path / "run")
+    checkpoint = find_checkpoint(run)
+    generator = load_generator(checkpoint)
+    attach_far(generator.transformer)
+    save_far(checkpoint, split_far(generator.transformer.state_dict())[1])
+    export_run(run, tmp_path / "out", "diffusers")
+    stock = WanTransformer3DModel.from_pretrained(tmp_path / "out" / "transformer")
+    assert not any("far" in name for name, _ in stock.named_parameters())
+    again = load_generator(tmp_path / "out").transformer
+    assert isinstance(again, FarWanTransformer3DModel)
+    before, after = generator.transformer.state_dict(), again.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
