@@ -18,7 +18,8 @@ import av.container
 import numpy as np
 import torch
 
-from pipelines.longtune.config import FRAMES_PER_LATENT, Config
+from pipelines.longtune.config import Config
+from pipelines.longtune.config_data import FRAMES_PER_LATENT
 from pipelines.longtune.errors import UsageError
 from pipelines.longtune.methods.options import RandomMasksOptions
 from pipelines.longtune.methods.random_masks import fill

@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from pipelines.longtune.config_data import (
+    BucketConfig,
+    CaptionsConfig,
+    DataConfig,
+    Part,
+)
 from pipelines.longtune.errors import UsageError
 from pipelines.longtune.methods.options import (
     METHODS,
@@ -26,145 +32,8 @@ from pipelines.longtune.methods.options import (
     TempLoraOptions,
 )
 
-# Wan2.1: one latent for the first frame, then one for every 4; a latent covers 8x8 pixels, a token 2x2 latents.
-FRAMES_PER_LATENT = 4
-PIXELS_PER_TOKEN = 16
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class BucketConfig(_Part):
-    """A shape that windows come in."""
-
-    frames: int = Field(ge=1, description="Frames in a window, 4k+1.")
-    height: int = Field(ge=16, multiple_of=PIXELS_PER_TOKEN, description="Pixels.")
-    width: int = Field(ge=16, multiple_of=PIXELS_PER_TOKEN, description="Pixels.")
-
-    @property
-    def latents(self) -> int:
-        """Latent frames in a window."""
-        return (self.frames - 1) // FRAMES_PER_LATENT + 1
-
-    @model_validator(mode="after")
-    def _whole_latents(self) -> Self:
-        if (self.frames - 1) % FRAMES_PER_LATENT:
-            # AutoencoderKLWan.encode drops the tail in silence otherwise.
-            low = (self.frames - 1) // FRAMES_PER_LATENT * FRAMES_PER_LATENT + 1
-            raise ValueError(f"frames must be 4k+1 for the VAE; {self.frames} is not, {low} and {low + 4} are")
-        return self
-
-
-class CaptionsConfig(_Part):
-    """What is said of a window."""
-
-    level: Literal["text", "clip", "shot", "event", "story"] = Field(
-        default="text",
-        description="text is the sample's .txt, one caption for the whole take, which every WebDataset has; the others "
-        "are levels of the caption tree in our .json: clip changes every few seconds.",
-    )
-    switches: bool = Field(
-        default=True,
-        description="A window may hold several captions, each from a block on, and one of them is trained; else the "
-        "one in force longest stands for all of the window.",
-    )
-    drop: float = Field(
-        default=0.1, ge=0, le=1, description="Share of windows trained without text, for guidance; 0.1 as in AnyFlow."
-    )
-
-
-def losses_file(given: str) -> Path:
-    """A run's folder, or the file itself, as the file."""
-    path = Path(given).expanduser()
-    return path / "losses.parquet" if path.is_dir() else path
-
-
-class DataConfig(BucketConfig):
-    """How windows are cut from the takes."""
-
-    frames: int = Field(default=81, ge=1, description="Frames in a window, 4k+1: 81 is Wan2.1's length (21 latents).")
-    fps: float = Field(
-        default=16, gt=0, le=120, description="Frames a second, sampled by time: Wan2.1 was trained at 16."
-    )
-    height: int = Field(default=480, ge=16, multiple_of=PIXELS_PER_TOKEN, description="Pixels; Wan2.1's 480p bucket.")
-    width: int = Field(default=832, ge=16, multiple_of=PIXELS_PER_TOKEN, description="Pixels; Wan2.1's 480p bucket.")
-    buckets: tuple[BucketConfig, ...] = Field(
-        default=(),
-        description="Shapes beside frames x height x width. A take goes to the nearest in aspect, and of these to the "
-        "longest that it fills; a batch is of one bucket.",
-    )
-    windows: Literal["take", "length"] = Field(
-        default="take",
-        description="Windows of a take in a pass: one, so that takes count alike, or as many as fit side by side, "
-        "so that seconds do.",
-    )
-    input: Literal["video", "latents"] = Field(
-        default="video",
-        description="Decode and encode windows on the way, or read the latents that the stage `latents` made.",
-    )
-    captions: CaptionsConfig = Field(default_factory=lambda: CaptionsConfig())
-    losses: str | None = Field(
-        default=None,
-        description="An earlier run's folder or losses.parquet: what was hard there is drawn more often here, once a "
-        "pass for each time its mean loss holds the median's, rounded. What cannot be learnt at all, `select` drops.",
-    )
-    most_draws: int = Field(
-        default=4, ge=1, description="Draws of a take in a pass by `losses`, at most: ours, so that no few take all."
-    )
-    losses_sha256: str | None = Field(
-        default=None,
-        pattern="^[0-9a-f]{64}$",
-        validate_default=True,
-        description="Of the losses; filled in when the config is read, so that a run does not go on by others.",
-    )
-    batch_size: int = Field(
-        default=1,
-        ge=1,
-        description="Windows in a step, over all ranks, so that a run is the same on any number of them; one window of "
-        "480p is 65,520 tokens already.",
-    )
-    num_workers: int = Field(default=4, ge=0, description="Decoding processes of a rank; 0 decodes between steps.")
-    on_bad_sample: Literal["skip", "error"] = Field(
-        default="skip", description="A broken take is skipped, counted and named, or stops the run."
-    )
-
-    @property
-    def shapes(self) -> tuple[BucketConfig, ...]:
-        """Every bucket, the main one first."""
-        return (BucketConfig(frames=self.frames, height=self.height, width=self.width), *self.buckets)
-
-    @property
-    def window_s(self) -> float:
-        """Seconds from the first frame of a window to its last."""
-        return (self.frames - 1) / self.fps
-
-    @property
-    def losses_file(self) -> Path | None:
-        """The file that `losses` means."""
-        return losses_file(self.losses) if self.losses is not None else None
-
-    @field_validator("losses_sha256")
-    @classmethod
-    def _digest(cls, given: str | None, info: ValidationInfo) -> str | None:
-        losses = info.data.get("losses")
-        if losses is None or given is not None:
-            return given if losses is not None else None
-        try:
-            return hashlib.sha256(losses_file(losses).read_bytes()).hexdigest()
-        except OSError as error:
-            raise ValueError(
-                f"losses: {losses} cannot be read ({error.strerror}); give the folder that `curate train -o` wrote"
-            ) from error
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if len(set(self.shapes)) < len(self.shapes):
-            raise ValueError("buckets holds a shape twice; frames x height x width is one already")
-        return self
-
-
-class TinyConfig(_Part):
+class TinyConfig(Part):
     """A generator of the real classes at toy size, made from random weights; it needs no download."""
 
     layers: int = Field(
@@ -186,7 +55,7 @@ class TinyConfig(_Part):
         return self
 
 
-class ModelConfig(_Part):
+class ModelConfig(Part):
     """Where the weights come from: exactly one of `from` and `tiny`."""
 
     source: str | None = Field(
@@ -206,7 +75,7 @@ class ModelConfig(_Part):
         return self
 
 
-class CausalConfig(_Part):
+class CausalConfig(Part):
     """What a latent frame may look at. Lengths are in latent frames."""
 
     block: int = Field(
@@ -232,7 +101,7 @@ class CausalConfig(_Part):
         return self
 
 
-class LoraConfig(_Part):
+class LoraConfig(Part):
     """Low-rank adapters beside frozen weights (peft). Without this section all weights are tuned."""
 
     rank: int = Field(default=128, ge=1, description="Rank; 128 as in LongLive 2.0, 256 in LongLive 1 and AnyFlow.")
@@ -244,7 +113,7 @@ class LoraConfig(_Part):
     )
 
 
-class EmaConfig(_Part):
+class EmaConfig(Part):
     """A running average of the trained weights, which is what is sampled and exported. Off without this section."""
 
     decay: float = Field(default=0.99, ge=0, lt=1, description="Of a step; 0.99 as in LongLive and Self-Forcing.")
@@ -253,7 +122,7 @@ class EmaConfig(_Part):
     )
 
 
-class TrainConfig(_Part):
+class TrainConfig(Part):
     """The optimisation."""
 
     steps: int = Field(
@@ -317,7 +186,7 @@ class TrainConfig(_Part):
         return betas
 
 
-class SampleConfig(_Part):
+class SampleConfig(Part):
     """The videos made in the course of the run and at its end, and the sampler's defaults."""
 
     prompt: str = Field(default="a long take", description="Text of the sample.")
@@ -348,7 +217,7 @@ class SampleConfig(_Part):
     )
 
 
-class Config(_Part):
+class Config(Part):
     """A whole training run."""
 
     model: ModelConfig

@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import UMT5Config, UMT5EncoderModel
 
 from pipelines.longtune.adapters import add_adapters, trainable
-from pipelines.longtune.config import FRAMES_PER_LATENT, PIXELS_PER_TOKEN, Config, ModelConfig
+from pipelines.longtune.config import Config, ModelConfig
+from pipelines.longtune.config_data import FRAMES_PER_LATENT, PIXELS_PER_TOKEN
 from pipelines.longtune.errors import UsageError
 from pipelines.longtune.methods.options import RandomMasksOptions
 from pipelines.longtune.model.masks import teacher_forcing_mask, visible

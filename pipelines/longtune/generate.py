@@ -19,7 +19,8 @@ import psutil
 import torch
 from torch import Tensor
 
-from pipelines.longtune.config import FRAMES_PER_LATENT, Config
+from pipelines.longtune.config import Config
+from pipelines.longtune.config_data import FRAMES_PER_LATENT
 from pipelines.longtune.errors import UsageError
 from pipelines.longtune.methods.far import FarStream
 from pipelines.longtune.methods.options import FarOptions, RollingForcingOptions

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from pipelines.longtune.checkpoint import TrainState
-from pipelines.longtune.config import FRAMES_PER_LATENT, TrainConfig
+from pipelines.longtune.config import TrainConfig
+from pipelines.longtune.config_data import FRAMES_PER_LATENT
 from pipelines.longtune.data.loader import Batch
 from pipelines.longtune.errors import TuneError, UsageError
 from pipelines.longtune.feed import Feed, rows

@@ -12,7 +12,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor
 
-from pipelines.longtune.config import FRAMES_PER_LATENT
+from pipelines.longtune.config_data import FRAMES_PER_LATENT
 
 Network = Any  # an AutoencoderKLWan: mypy cannot see that diffusers' models are nn.Modules
 

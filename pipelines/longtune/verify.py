@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from pipelines.longtune.checkpoint import find_checkpoint, read_config
-from pipelines.longtune.config import FRAMES_PER_LATENT
+from pipelines.longtune.config_data import FRAMES_PER_LATENT
 from pipelines.longtune.errors import TuneError, UsageError
 from pipelines.longtune.parallel import pick_device
 from pipelines.longtune.proofs import attention, bits, cost, gradient, pixels

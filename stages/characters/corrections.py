@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from stages.characters.naming import Named
+from stages.faces.by_hand import read_corrections
 
-MOST_BYTES = 1 << 20
-"""Of a file of corrections: ten thousand of them."""
 EVERY = "*"
 """Stands for all sources."""
 
@@ -70,26 +68,9 @@ class Group:
 
 
 def read(path: str) -> Corrections:
-    """The corrections in a YAML file.
-
-    Raises:
-        ValueError: it cannot be read, or is none; the message says where and what it should be.
-    """
+    """The corrections in a YAML file. Raises `ValueError` that says where it is wrong and what it should be."""
     form = "{film.mp4: {rename: {unknown 1: Ann}, merge: [[Ann, unknown 2]], split: [{voice: 3}]}}"
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise ValueError(f"{path}: has more than {MOST_BYTES} bytes, and is not read")
-        return TypeAdapter(Corrections).validate_python(yaml.safe_load(text) or {})
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{path}: {where}: {first['msg']}; the form is {form}") from None
+    return read_corrections(path, TypeAdapter(Corrections), form)
 
 
 def of(corrections: Mapping[str, Correction], source: Mapping[str, Any]) -> list[tuple[str, Correction]]:

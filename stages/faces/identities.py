@@ -11,18 +11,17 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from curate.stage import Row, TableStage, Workspace
 from schemas import Table, faces
 from stages.faces import clusters
+from stages.faces.by_hand import read_corrections
 from stages.faces.clusters import Merge
 from stages.faces.people import NOBODY, SCALE
 from stages.speech.networks import CAMPPLUS
@@ -40,8 +39,6 @@ there to where they say all that they may."""
 FOR, AGAINST = 0.05, 0.1
 """By how much voices may bring two faces nearer or apart: they speak rather against than for."""
 BATCH = 10_000
-MOST_BYTES = 16 << 20
-"""Of a file of corrections."""
 
 
 class Corrections(BaseModel):
@@ -56,27 +53,9 @@ class Corrections(BaseModel):
 
 
 def read(path: str) -> Corrections:
-    """The corrections in a YAML file.
-
-    Raises:
-        ValueError: it cannot be read, or is none; the message says where and what it should be.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise ValueError(f"{path}: has more than {MOST_BYTES} bytes, and is not read")
-        return TypeAdapter(Corrections).validate_python(yaml.safe_load(text) or {})
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(
-            f"{path}: {where}: {first['msg']}; the form is {{apart: [[PERSON, PERSON]], together: [[PERSON, PERSON]]}}"
-        ) from None
+    """The corrections in a YAML file. Raises `ValueError` that says where it is wrong and what it should be."""
+    form = "{apart: [[PERSON, PERSON]], together: [[PERSON, PERSON]]}"
+    return read_corrections(path, TypeAdapter(Corrections), form)
 
 
 @dataclass

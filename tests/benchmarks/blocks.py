@@ -17,7 +17,8 @@ from typing import Annotated
 import torch
 import typer
 
-from pipelines.longtune.config import FRAMES_PER_LATENT, CausalConfig
+from pipelines.longtune.config import CausalConfig
+from pipelines.longtune.config_data import FRAMES_PER_LATENT
 from pipelines.longtune.model.wan_causal import CausalWanTransformer3DModel
 from pipelines.longtune.stream import CausalStream, stream_blocks
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.longtune.config import FRAMES_PER_LATENT, CaptionsConfig
+from pipelines.longtune.config import CaptionsConfig
+from pipelines.longtune.config_data import FRAMES_PER_LATENT
 from pipelines.longtune.data.takes import BadTakeError
 from pipelines.longtune.methods.method import Prompt
 
