@@ -7,18 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-import webdataset as wds
 from safetensors.torch import load_file
 
 from pipelines.longtune.checkpoint import find_checkpoint
 from pipelines.longtune.config import load_config
 from pipelines.longtune.model.far import FILE, FarWanTransformer3DModel
-from pipelines.longtune.video import VideoWriter
 from pipelines.longtune.weights import PARTS, load_generator, make_generator
 from tests.pipelines.longtune_ranks import train
+from tests.pipelines.longtune_run import write_bars
 
 ROOT = Path(__file__).parents[2]
 STEPS, STOP = 4, 3  # of which the first two are in a checkpoint
@@ -26,19 +24,8 @@ STEPS, STOP = 4, 3  # of which the first two are in a checkpoint
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory) -> Path:
-    """Two takes of 5 s: a bright bar moving over grey."""
-    folder = tmp_path_factory.mktemp("takes")
-    (folder / "train").mkdir()
-    with wds.TarWriter(str(folder / "train" / "000000.tar")) as tar:
-        for number in range(2):
-            path = folder / f"{number}.mp4"
-            with VideoWriter(path, 8, 64, 64) as writer:
-                for index in range(40):
-                    image = np.full((64, 64, 3), 60 + 40 * number, np.uint8)
-                    image[:, (index + 9 * number) % 56 :][:, :8] = 220
-                    writer.write(image)
-            tar.write({"__key__": f"take{number}", "mp4": path.read_bytes(), "json": {}, "txt": f"bar {number}"})
-    return folder
+    """Two takes of 5 s."""
+    return write_bars(tmp_path_factory.mktemp("takes"), 2, 40, 8, 64, 64)
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-import webdataset as wds
 from longtune_ranks import train
 from safetensors.torch import load_file
 
 from pipelines.longtune.checkpoint import find_checkpoint
 from pipelines.longtune.config import Config, load_config
-from pipelines.longtune.video import VideoWriter
 from pipelines.longtune.weights import make_generator
+from tests.pipelines.longtune_run import write_bars
 
 ROOT = Path(__file__).parents[2]
 STEPS, STOP = 4, 3  # of which the first two are in a checkpoint
@@ -25,19 +23,8 @@ STEPS, STOP = 4, 3  # of which the first two are in a checkpoint
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory) -> Path:
-    """Four takes of 2 s: a bright bar moving over grey."""
-    folder = tmp_path_factory.mktemp("takes")
-    (folder / "train").mkdir()
-    with wds.TarWriter(str(folder / "train" / "000000.tar")) as tar:
-        for number in range(4):
-            path = folder / f"{number}.mp4"
-            with VideoWriter(path, 12, 64, 48) as writer:
-                for index in range(24):
-                    image = np.full((48, 64, 3), 60 + 40 * number, np.uint8)
-                    image[:, (index + 9 * number) % 60 :][:, :8] = 220
-                    writer.write(image)
-            tar.write({"__key__": f"take{number}", "mp4": path.read_bytes(), "json": {}, "txt": f"bar {number}"})
-    return folder
+    """Four takes of 2 s."""
+    return write_bars(tmp_path_factory.mktemp("takes"), 4, 24, 12, 64, 48)
 
 
 def config(**sections: object) -> dict:
