@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 import wave
+from fractions import Fraction
 from pathlib import Path
 
-import av
+import films
 import pytest
 from engine import RECIPE, curate, rows
 
@@ -17,12 +18,7 @@ from schemas import clips, errors, ledger, sources
 
 
 def film(path, frames):
-    with av.open(str(path), "w", format="mp4") as box:
-        stream = box.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for _ in range(frames):
-            box.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
-        box.mux(stream.encode())
+    films.film(path, films.steady(frames), base=Fraction(1, 25), size=(64, 48), picture=films.flash(set()))
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import tarfile
+from fractions import Fraction
 from itertools import pairwise
 
 import av
+import films
 import pyarrow.parquet as pq
 import pytest
 import webdataset
@@ -209,12 +211,7 @@ def test_what_could_not_be_measured_is_null_with_its_reason(folder, scheduler, t
         "select.rules={moving: {column: motion.mean_w_s, min: 0.001}}",
     ]
     short = tmp_path / "short.mp4"
-    with av.open(str(short), "w") as box:
-        stream = box.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for _ in range(5):
-            box.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
-        box.mux(stream.encode())
+    films.film(short, films.steady(5), base=Fraction(1, 25), size=(64, 48), picture=films.flash(set()))
     curate([short], tmp_path / "out", scheduler, overrides)
     (score,) = rows(tmp_path / "out", motion.TABLE)
     assert score["mean_w_s"] is None
