@@ -97,7 +97,7 @@ def run_command(
         typer.Argument(help="A YAML file, or a bundled name: tiny runs on a CPU in a minute or two.", metavar="CONFIG"),
     ],
     shards: Annotated[
-        Path | None, typer.Option("--shards", help="Folder with train/*.tar, as `curate shard` writes it.")
+        Path | None, typer.Option("--shards", help="Folder with train/*.tar, as `curate run` packs them.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The run's folder; given again, the run goes on.")

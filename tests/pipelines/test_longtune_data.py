@@ -251,7 +251,7 @@ def test_workers_change_nothing(mixed):
 def test_a_folder_without_shards_is_named(tmp_path):
     with pytest.raises(UsageError, match="no such folder"):
         list_shards(tmp_path / "nowhere")
-    with pytest.raises(TuneError, match="curate shard"):
+    with pytest.raises(TuneError, match="curate run long_take"):
         list_shards(tmp_path)
     (tmp_path / "shards" / "train").mkdir(parents=True)
     with tarfile.open(tmp_path / "shards" / "train" / "0.tar", "w"):

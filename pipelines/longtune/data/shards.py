@@ -1,4 +1,4 @@
-"""The shards of a split: `train/*.tar` as `curate shard` writes them, or the tars of any other WebDataset folder."""
+"""The shards of a split: `train/*.tar` as `curate run` packs them, or the tars of any other WebDataset folder."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ def list_shards(folder: Path, split: str = "train") -> list[Path]:
         return [path.resolve() for path in found]
     if any((folder / "shards" / split).glob("*.tar")):
         raise TuneError(f"{folder}: no {split}/*.tar here; did you mean --shards {folder / 'shards'}?")
-    raise TuneError(f"{folder}: no {split}/*.tar here; pack a data set with `curate shard` first")
+    raise TuneError(f"{folder}: no {split}/*.tar here; make shards of your videos with `curate run long_take` first")
