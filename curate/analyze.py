@@ -5,7 +5,6 @@ A probe or a clip that raises takes only itself out; its neighbours go on.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +16,12 @@ import pyarrow.compute as pc
 
 from curate import plugins
 from curate.dataset import to_arrow
+from curate.folder import storage_fault
 from curate.media.container import MediaError
 from curate.media.frame import Frame
 from curate.media.video import Decode, Timing
 from curate.stage import Failure, FrameProbe, ProbeRun, Row, RowStage, Workspace
 from schemas import Table
-
-STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 CHUNK = 4096
 """Rows gathered before they become an Arrow chunk: it bounds the memory that rows take as Python objects."""
@@ -177,17 +175,12 @@ def run_rows(stage: RowStage, inputs: Mapping[str, pa.Table], work: Workspace) -
     failures: list[dict[str, Any]] = []
     for result in stage.run(inputs, work):
         if isinstance(result, Failure):
-            if is_storage_fault(result.error):
+            if storage_fault(result.error):
                 raise result.error
             failures.append({"clip_id": result.clip_id, **failure_of(result.error)})
         else:
             rows.append(result)
     return to_arrow(stage.writes, rows), failures
-
-
-def is_storage_fault(error: BaseException) -> bool:
-    """Whether the place that results go to is full or may not be written: no input's fault, so the job must stop."""
-    return isinstance(error, OSError) and error.errno in STORAGE_ERRNOS
 
 
 def failure_of(error: BaseException) -> dict[str, Any]:

@@ -20,7 +20,7 @@ RECIPE, SUMMARY = "recipe.yaml", "summary.json"
 def write_recipe(dataset: Dataset, recipe: Recipe) -> None:
     """The recipe as run, with every default, beside the data it made. One that is the same is left alone."""
     text = yaml.safe_dump({**recipe.dump(), "longtake": __version__}, sort_keys=False, allow_unicode=True, width=110)
-    if not dataset.exists(RECIPE) or dataset.read(RECIPE).decode() != text:
+    if not dataset.exists(RECIPE) or dataset.read(RECIPE) != text.encode():
         dataset.write(RECIPE, text.encode())
 
 

@@ -20,7 +20,7 @@ import cv2
 import psutil
 
 from curate import analyze, plugins
-from curate.folder import fetched
+from curate.folder import fetched, storage_fault
 from curate.media.probe import probe
 from curate.sandbox import Tables, receive, send
 from curate.stage import RowStage
@@ -89,7 +89,7 @@ def describe(error: BaseException) -> dict[str, Any]:
         "kind": "MemoryError" if isinstance(error, MemoryError) else type(error).__name__,
         "message": str(error) or type(error).__name__,
         "trace": "".join(traceback.format_exception(error)),
-        "number": error.errno if isinstance(error, OSError) else None,
+        "number": storage_fault(error) or (error.errno if isinstance(error, OSError) else None),
     }
 
 

@@ -6,7 +6,6 @@ part, so a part that is there has its errors there too.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +16,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from curate.folder import Folder
+from curate.parts import PROVENANCE, encode_part, seal, verified
 from curate.stage import Row
 from schemas import Table
-
-PROVENANCE = b"longtake"
-"""Key in a part's schema metadata under which its provenance stands, as JSON."""
 
 
 class Dataset(Folder):
@@ -42,8 +39,31 @@ class Dataset(Folder):
         self.remove(self.part(table, key))
 
     def read_part(self, table: Table, key: str, columns: Sequence[str] = ()) -> pa.Table:
-        with self.fs.open(self.path(self.part(table.name, key)), "rb") as file:
-            return pq.read_table(file, columns=list(columns) or None).replace_schema_metadata(None)
+        """The rows of a part.
+
+        Raises:
+            DamagedError: its bytes are not those that were written.
+        """
+        rows = pq.read_table(
+            pa.BufferReader(self.read_parquet(self.part(table.name, key))), columns=list(columns) or None
+        )
+        return rows.replace_schema_metadata(None)
+
+    def read_parquet(self, relative: str) -> bytes:
+        """A Parquet file's bytes.
+
+        Raises:
+            DamagedError: they are not those that were written.
+        """
+        return verified(self.read(relative), relative)
+
+    def seal(self, table: str, key: str) -> str | None:
+        """The checksum that a part says it has; None where it says none or is not there."""
+        try:
+            with self.fs.open(self.path(self.part(table, key)), "rb") as file:
+                return seal(file)
+        except OSError:
+            return None
 
     def provenance(self, table: str, key: str) -> dict[str, Any]:
         with self.fs.open(self.path(self.part(table, key)), "rb") as file:
@@ -92,17 +112,6 @@ class Dataset(Folder):
 
 class DatasetBusyError(Exception):
     """Two runs on one dataset at once."""
-
-
-def encode_part(table: Table, batches: Iterable[pa.Table], provenance: Mapping[str, Any]) -> bytes:
-    """Parquet bytes of one part. The same rows and provenance give the same bytes."""
-    schema = table.schema.with_metadata({PROVENANCE: json.dumps(provenance, sort_keys=True).encode()})
-    buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
-        for batch in batches:
-            # In one piece: where a column's chunks end shows in the bytes of its pages.
-            writer.write_table(batch.cast(table.schema).combine_chunks().replace_schema_metadata(schema.metadata))
-    return buffer.getvalue()
 
 
 def to_arrow(table: Table, rows: Sequence[Row]) -> pa.Table:

@@ -5,11 +5,13 @@ All that the engine reads and writes of a dataset goes through here.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -22,6 +24,9 @@ from curate.scratch import scratch_folder
 TEMPORARY = ".tmp-"
 """Mark in the names of files that are being written; what a killed run left behind is found by it."""
 
+
+STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""A disk that is full or may not be written to."""
 
 ESCAPED = "longtake-escaped:"
 """Mark of a path whose bytes are no text; the rest is percent-encoded, since tables hold text only."""
@@ -69,9 +74,9 @@ class Folder:
         """A temporary name beside the target that becomes the target when the block ends well."""
         target = self.path(relative)
         parent, name = os.path.split(target)
-        os.makedirs(parent, exist_ok=True)
         temporary = f"{parent}/{TEMPORARY}{uuid.uuid4().hex[:12]}-{name}"
         try:
+            os.makedirs(parent, exist_ok=True)
             yield temporary
             descriptor = os.open(temporary, os.O_RDONLY)
             try:
@@ -79,9 +84,11 @@ class Folder:
             finally:
                 os.close(descriptor)
             os.replace(temporary, target)
-        except BaseException:
-            if os.path.exists(temporary):
+        except BaseException as error:
+            with suppress(OSError):  # of a disk that may not be written to it is not the first complaint that counts
                 os.unlink(temporary)
+            if isinstance(error, OSError) and error.errno in STORAGE_ERRNOS:
+                error.filename = target
             raise
 
     @contextmanager
@@ -110,6 +117,14 @@ class Folder:
             return []
         return [p[len(self.root) + 1 :] for p in found if not p.rsplit("/", 1)[-1].startswith(TEMPORARY)]
 
+    def sizes(self, relative: str) -> dict[str, int]:
+        """Sizes in bytes of all the files below a sub-folder, by relative path."""
+        try:
+            found = self.fs.find(self.path(relative), detail=True)
+        except FileNotFoundError:
+            return {}
+        return {path[len(self.root) + 1 :]: int(info["size"]) for path, info in found.items()}
+
     def remove(self, relative: str) -> None:
         """Delete a file; one that is already gone is as good."""
         try:
@@ -125,6 +140,35 @@ class Folder:
             for name in names:
                 if name.startswith(TEMPORARY):
                     os.unlink(os.path.join(parent, name))
+
+
+def storage_fault(error: BaseException | None) -> int | None:
+    """The errno of a full or read-only disk, if that is what an error comes from; it is no input's fault."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in STORAGE_ERRNOS:
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def storage_told(number: int, where: str) -> str:
+    """What a user reads about a full or read-only disk: where, how much is left, and what to do."""
+    if number == errno.EROFS:
+        return f"{where}: {os.strerror(number)}; make it writable and run the same command again"
+    scratch = tempfile.gettempdir()
+    left = f"{_free(scratch)} MB left for temporary files in {scratch}"
+    if "://" not in where:
+        left = f"{_free(where)} MB left there, {left}"
+    return (
+        f"{where}: {os.strerror(number)} ({left}); free space and run the same command again, which goes on from here"
+    )
+
+
+def _free(path: str) -> str:
+    """MB that a user may still write where a path is or would be."""
+    while path and not os.path.exists(path):
+        path = os.path.dirname(path)
+    return f"{shutil.disk_usage(path or '.').free / 1e6:.1f}"
 
 
 def filesystem(url: str) -> tuple[Any, str]:

@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -65,12 +65,17 @@ def recorded(dataset: Dataset, recipe: str) -> Iterator[Record]:
     except BaseException as error:
         record.state = STOPPED if isinstance(error, KeyboardInterrupt) else FAILED
         record.error = f"{type(error).__name__}: {error}"
+        with suppress(OSError):  # a full disk, of which the error tells, may not hold this either
+            _end(dataset, record, clock)
         raise
-    finally:
-        record.ended = datetime.now(UTC).isoformat(timespec="seconds")
-        record.wall_s = round(time.monotonic() - clock, 3)
-        _write(dataset, record)
-        _prune(dataset)
+    _end(dataset, record, clock)
+
+
+def _end(dataset: Dataset, record: Record, clock: float) -> None:
+    record.ended = datetime.now(UTC).isoformat(timespec="seconds")
+    record.wall_s = round(time.monotonic() - clock, 3)
+    _write(dataset, record)
+    _prune(dataset)
 
 
 def records(dataset: Dataset) -> list[Record]:

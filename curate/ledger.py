@@ -10,7 +10,8 @@ import duckdb
 import pyarrow as pa
 
 from curate import keys, tombstones
-from curate.dataset import Dataset, encode_part
+from curate.dataset import Dataset
+from curate.parts import encode_part
 from curate.stage import Row
 from curate.tombstones import HIDDEN, PURGED
 from schemas import caption_checks, captions, clips, decisions, errors, ledger, media, screening, shards

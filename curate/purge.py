@@ -23,6 +23,7 @@ import yaml
 from curate import history
 from curate.books import RECIPE, write_recipe
 from curate.dataset import Dataset
+from curate.parts import encode
 from curate.recipe import Recipe, parse
 from curate.stage import RowStage, Stage
 from curate.tombstones import FOLDER, SOMEBODY, WHOLE, Tombstones, settled, stripped
@@ -167,12 +168,11 @@ def _opens(stage: Stage) -> bool:
 
 def _texts(dataset: Dataset, table: str, key: str, fresh: Tombstones) -> tuple[set[str], pa.Table]:
     """The sources that a part's rows are of, and its text where names are looked for."""
-    with dataset.fs.open(dataset.path(dataset.part(table, key)), "rb") as file:
-        part = pq.ParquetFile(file)
-        names = part.schema_arrow.names
-        wordy = [f.name for f in part.schema_arrow if fresh.persons and not f.name.endswith("_id")]
-        wanted = ["source_id"] if "source_id" in names else names
-        whole = part.read(columns=list(dict.fromkeys([*wanted, *_wordy(part.schema_arrow, wordy)])))
+    part = pq.ParquetFile(pa.BufferReader(dataset.read_parquet(dataset.part(table, key))))
+    names = part.schema_arrow.names
+    wordy = [f.name for f in part.schema_arrow if fresh.persons and not f.name.endswith("_id")]
+    wanted = ["source_id"] if "source_id" in names else names
+    whole = part.read(columns=list(dict.fromkeys([*wanted, *_wordy(part.schema_arrow, wordy)])))
     if "source_id" in names:
         owners = {str(s)[:WHOLE] for s in whole["source_id"].unique().to_pylist()}
     else:
@@ -221,9 +221,8 @@ def _replies(dataset: Dataset, dropped: set[tuple[str, str]], fresh: Tombstones)
 
 def _edit(dataset: Dataset, table: str, key: str, fresh: Tombstones) -> None:
     """Write a part again without what must go, under the same key."""
-    with dataset.fs.open(dataset.path(dataset.part(table, key)), "rb") as file:
-        rows = pq.read_table(file)
-    metadata = rows.schema.metadata
+    rows = pq.read_table(pa.BufferReader(dataset.read_parquet(dataset.part(table, key))))
+    schema = rows.schema
     if table == sources.INPUTS.name:
         listed = [
             hidden(fresh.owner(row["source_id"])) if fresh.source(row["source_id"]) else row for row in rows.to_pylist()
@@ -236,9 +235,7 @@ def _edit(dataset: Dataset, table: str, key: str, fresh: Tombstones) -> None:
         rows = fresh.nameless(rows)
         if table == faces.TRACKS.name:
             rows = stripped(rows, [t for t in rows["track_id"].to_pylist() if fresh.track(str(t))])
-    buffer = io.BytesIO()
-    pq.write_table(rows.combine_chunks().replace_schema_metadata(metadata), buffer, compression="zstd")
-    dataset.write(dataset.part(table, key), buffer.getvalue())
+    dataset.write(dataset.part(table, key), encode(schema, [rows]))
 
 
 def _repack(dataset: Dataset, path: str, fresh: Tombstones) -> None:

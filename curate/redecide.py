@@ -18,8 +18,9 @@ import yaml
 
 from curate import ledger, plan
 from curate.books import SUMMARY, read_recipe, read_summary, states, write_recipe, write_summary
-from curate.dataset import Dataset, encode_part
+from curate.dataset import Dataset
 from curate.ledger import Step
+from curate.parts import encode_part
 from curate.recipe import Recipe, RecipeError, parse
 from curate.stage import Row, Stage, TableStage
 from curate.work.context import Context

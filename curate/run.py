@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import distributed
 
-from curate import cluster, ledger, plan, purge, tombstones, work
+from curate import check, cluster, ledger, mending, plan, purge, tombstones, work
 from curate.books import states, write_recipe, write_summary
 from curate.cluster import Driver
 from curate.dataset import Dataset, to_arrow
@@ -27,7 +27,7 @@ from curate.recipe import Recipe
 from curate.stage import FrameProbe, Row, RowStage, TableStage
 from curate.tombstones import PURGED
 from curate.work import JobError, Receipt, Task
-from schemas import errors, indexes, latents, media, shards, sources
+from schemas import errors, sources
 
 
 @dataclass
@@ -69,16 +69,17 @@ def run(
     found = listing(inputs)
     with dataset.locked(), recorded(dataset, recipe.name) as record:
         dataset.sweep()
+        redone = mending.mend(dataset, recipe, found, reporter.say)
         stones = tombstones.load(dataset)
         recipe = purge.without(recipe, stones)
         purge.settle(dataset, recipe, stones)
         job = _Job(recipe, dataset, reporter, scheduler, workers)
         with job:
             if retry_failed:
-                _forget_failures(dataset, recipe)
+                redone |= _forget_failures(dataset, recipe, found)
             write_recipe(dataset, recipe)
             job.ingest(found)
-            while not job.segments():
+            while not job.segments() or mending.outdated(dataset, recipe, job.state, redone):
                 purge.settle(dataset, recipe, tombstones.load(dataset))
             summary = job.close_books()
         record.tasks, record.states, record.seconds = summary.tasks, summary.states, summary.seconds
@@ -285,12 +286,11 @@ class _Job:
     def _drop_files(self, tables: dict[str, list[str]]) -> None:
         """Clips, shards and intervals that no row of the current tables names."""
         named: set[str] = set()
-        files = [(t, "path") for t in (media.TABLE, latents.LATENTS, latents.TEXT, indexes.TABLE)]
-        for table, column in [*files, (shards.SHARDS, "shard")]:
+        for table, column in check.FILES.items():
             if table.name in tables:
                 rows = self.dataset.scan(table, tables[table.name]).to_table(columns=[column])
                 named |= {str(path) for path in rows[column].to_pylist()}
-        for path in [*self.dataset.tree("clips"), *self.dataset.tree("shards")]:
+        for path in [path for folder in check.FOLDERS for path in self.dataset.tree(folder)]:
             if path not in named:
                 self.dataset.remove(path)
         for path in self.dataset.tree("intervals"):
@@ -319,19 +319,28 @@ def _common_resources(segment: plan.Segment) -> dict[str, float]:
     return wanted
 
 
-def _forget_failures(dataset: Dataset, recipe: Recipe) -> None:
+def _forget_failures(dataset: Dataset, recipe: Recipe, found: Listing) -> mending.Redone:
     """Drop the parts of tasks that filed errors, so that they are done again. The part goes first: an error without
-    its part is done again, a part without its error would be taken for a success."""
+    its part is done again, a part without its error would be taken for a success.
+
+    Args:
+        found: the run's inputs. Those that failed are added, or they would be forgotten where they are not named again.
+    """
+    redone: mending.Redone = {}
     tables = ["inputs", "sources", "decodes", *(s.writes.name for s in recipe.stages)]
     failed = dataset.keys("errors")
     for table in tables:
         for key in dataset.keys(table) & failed:
+            redone[table, key] = mending.Before(dataset.seal(table, key), failed=True)
             dataset.drop_part(table, key)
     for row in dataset.scan(sources.INPUTS).to_table().to_pylist():
-        if row["failure"]:
+        if row["failure"] and row["failure"] != PURGED:
             dataset.drop_part("inputs", plan.ingest_key(row["path"], row["fingerprint"], row["user"]))
+            for file in listing([row["path"]]).files.values():
+                found.files.setdefault(file.path, replace(file, user=row["user"]))
     for key in failed:
         dataset.drop_part("errors", key)
+    return redone
 
 
 __all__ = ["JobError", "Summary", "run", "states"]

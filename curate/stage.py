@@ -33,6 +33,17 @@ class Failure:
     error: Exception
 
 
+class DamagedError(Exception):
+    """A file of the dataset is not what was written. `path` is its name inside the dataset, `what` what is wrong."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(path, what)
+        self.path, self.what = path, what
+
+    def __str__(self) -> str:
+        return f"{self.path} is damaged: {self.what}"
+
+
 class Workspace(Protocol):
     """The files that a stage may touch."""
 

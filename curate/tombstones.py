@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import secrets
@@ -216,7 +217,11 @@ def stripped(tracks: pa.Table, which: Sequence[Any]) -> pa.Table:
 
 
 def load(dataset: Dataset) -> Tombstones:
-    """The dataset's tombstones; none in nearly all."""
+    """The dataset's tombstones; none in nearly all.
+
+    Raises:
+        OSError: one cannot be read. To go on without it would bring back what was purged.
+    """
     names = dataset.names(FOLDER)
     if SALT not in names:
         return Tombstones()
@@ -224,9 +229,13 @@ def load(dataset: Dataset) -> Tombstones:
     pending: list[Tombstone] = []
     for name in sorted(names):
         if name != SALT:
-            told = json.loads(dataset.read(f"{FOLDER}/{name}"))
-            told |= {"paths": tuple(told["paths"]), "tracks": tuple(told["tracks"])}
-            (pending if name.startswith(PENDING) else done).append(Tombstone(**told))
+            try:
+                told = json.loads(dataset.read(f"{FOLDER}/{name}"))
+                told |= {"paths": tuple(told["paths"]), "tracks": tuple(told["tracks"])}
+                (pending if name.startswith(PENDING) else done).append(Tombstone(**told))
+            except (ValueError, LookupError, TypeError) as error:
+                cure = "it says what was purged, and is damaged: restore it from a copy, or remove it and purge again"
+                raise OSError(errno.EIO, cure, dataset.path(f"{FOLDER}/{name}")) from error
     return Tombstones(bytes.fromhex(dataset.read(f"{FOLDER}/{SALT}").decode()), tuple(done), tuple(pending))
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import ClassVar
+from contextlib import ExitStack, contextmanager
+from typing import IO, ClassVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from curate.stage import Row, RowStage, TableStage, Workspace
+from curate.stage import DamagedError, Row, RowStage, TableStage, Workspace
 from schemas import Table, indexes, shards
 
 MEMBERS = {"latents": "latents.safetensors", "media": "mp4", "text_embeddings": "text.safetensors"}
@@ -41,8 +42,8 @@ class Shard(RowStage):
                 _add(tar, sample["clip_id"], "json", sample["json"].encode())
                 for column, extension in MEMBERS.items():
                     if sample[column] is not None:
-                        with work.fetch(sample[column]) as path:
-                            _add_file(tar, sample["clip_id"], extension, path, sample[f"{column}_sha256"])
+                        with _whole(work, sample[column], sample[f"{column}_sha256"]) as file:
+                            _add_file(tar, sample["clip_id"], extension, file)
                 _add(tar, sample["clip_id"], "txt", sample["txt"].encode())
         with open(out, "rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
@@ -63,12 +64,26 @@ def _add(tar: tarfile.TarFile, key: str, extension: str, data: bytes) -> None:
     tar.addfile(_member(key, extension, len(data)), io.BytesIO(data))
 
 
-def _add_file(tar: tarfile.TarFile, key: str, extension: str, path: Path, checksum: str) -> None:
-    with open(path, "rb") as file:
+@contextmanager
+def _whole(work: Workspace, relative: str, checksum: str) -> Iterator[IO[bytes]]:
+    """A file of the dataset, open.
+
+    Raises:
+        DamagedError: it is not there, or not what was written.
+    """
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(open(opened.enter_context(work.fetch(relative)), "rb"))
+        except FileNotFoundError:
+            raise DamagedError(relative, "it is missing") from None
         if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
-            raise ValueError(f"clip {key}: {path} is not the file that was written; delete it and run again")
+            raise DamagedError(relative, "its bytes are not those that were written")
         file.seek(0)
-        tar.addfile(_member(key, extension, path.stat().st_size), file)
+        yield file
+
+
+def _add_file(tar: tarfile.TarFile, key: str, extension: str, file: IO[bytes]) -> None:
+    tar.addfile(_member(key, extension, os.fstat(file.fileno()).st_size), file)
 
 
 def _member(key: str, extension: str, size: int) -> tarfile.TarInfo:

@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
+import duckdb
+import pyarrow as pa
 import typer
 from rich.console import Console
 
 from curate.cluster import ClusterError
 from curate.dataset import Dataset, DatasetBusyError
+from curate.folder import storage_fault, storage_told
 from curate.ledger import AuditError
 from curate.listing import InputError
 from curate.recipe import RecipeError
 from curate.single import VideoError
+from curate.stage import DamagedError
 from curate.work import JobError
 
 WRONG_USE = 2
@@ -47,7 +51,12 @@ def plain_errors() -> Iterator[None]:
         stop(str(error), WRONG_USE)
     except (ClusterError, DatasetBusyError, JobError, AuditError, VideoError) as error:
         stop(str(error), FAILED)
+    except (DamagedError, pa.ArrowInvalid, duckdb.Error) as error:
+        told = f"{error}; curate check names what is damaged, and the next curate run makes it anew"
+        stop(" ".join(told.split()), FAILED)
     except OSError as error:
+        if error.filename and (number := storage_fault(error)):
+            stop(storage_told(number, str(error.filename)), FAILED)
         name = f"{error.filename}: " if error.filename else ""
         stop(f"{name}{error.strerror or error}", FAILED)
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 
+from curate.folder import storage_fault
 from curate.media.container import MediaError
 from curate.media.copy_plan import CannotCopyError, copy_plan
 from curate.media.encode import Box, Hide, encode_clip
@@ -58,6 +59,8 @@ def write_clip(
     except MemoryError:
         raise  # the child's limit, not the file's fault
     except (VerificationError, av.error.FFmpegError) as error:
+        if storage_fault(error):
+            raise  # not the copy's fault: written again, with more space, it would be another clip
         made, why = None, f"a copy was not right: {error}"
     if made is None:
         out.unlink(missing_ok=True)

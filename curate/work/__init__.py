@@ -5,15 +5,15 @@ Only receipts go back to the client; rows go from the worker into the dataset.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import yaml
 
 from curate import recipe
-from curate.analyze import STORAGE_ERRNOS
 from curate.dataset import Dataset
+from curate.folder import storage_fault, storage_told
+from curate.stage import DamagedError
 from curate.work.context import PROGRESS, Context, JobError, Receipt, Task, task_name
 from curate.work.ingest import ingest
 from curate.work.rows import group
@@ -42,9 +42,12 @@ def perform(dataset_url: str, recipe_text: str, tasks: Sequence[Task]) -> list[R
     for task in tasks:
         try:
             receipts.append(KINDS[task["kind"]](context, task))
+        except DamagedError as error:
+            context.dataset.remove(error.path)  # what is not there is made anew
+            raise JobError(f"{dataset_url}: {error}; run the same command again, which makes it anew") from error
         except OSError as error:
-            if error.errno in STORAGE_ERRNOS:
-                raise JobError(f"{dataset_url}: {os.strerror(error.errno)}; free space and run it again") from error
+            if number := storage_fault(error):
+                raise JobError(storage_told(number, dataset_url)) from error
             raise JobError(f"{dataset_url}: {error}; mend it and run the same command again") from error
     return receipts
 

@@ -14,10 +14,11 @@ import distributed
 import pyarrow as pa
 
 from curate import __version__, recipe, tombstones
-from curate.analyze import STORAGE_ERRNOS, failure_of
+from curate.analyze import failure_of
 from curate.dataset import Dataset, to_arrow
+from curate.folder import STORAGE_ERRNOS, storage_fault
 from curate.sandbox import ChildDiedError, ChildRaisedError, Tables, for_this_thread
-from curate.stage import Row, Stage
+from curate.stage import DamagedError, Row, Stage
 from schemas import Table, errors, sources
 
 Task = dict[str, Any]
@@ -167,12 +168,15 @@ def failure(error: Exception) -> dict[str, Any]:
 
 
 def raise_if_storage(error: Exception) -> None:
-    """A full or read-only disk is no input's fault: it must stop the job.
+    """A full or read-only disk, or a damaged file of the dataset, is no input's fault: it must stop the job.
 
     Raises:
         OSError: with the errno that the error stands for.
+        DamagedError: the error itself.
     """
-    number = error.number if isinstance(error, ChildRaisedError) else getattr(error, "errno", None)
+    if isinstance(error, DamagedError):
+        raise error
+    number = error.number if isinstance(error, ChildRaisedError) else storage_fault(error)
     if number in STORAGE_ERRNOS:
         raise OSError(number, os.strerror(number)) from error
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.analyze import Interval, failure_of, join
-from curate.dataset import encode_part, to_arrow
+from curate.dataset import to_arrow
+from curate.parts import PROVENANCE, DamagedError, encode_part
 from curate.sandbox import Tables
 from curate.stage import Row
 from curate.work.context import (
@@ -140,7 +141,10 @@ def _joined(context: Context, task: Task) -> tuple[Row, Tables]:
     header: Row = {}
     for name, probe in task["probes"].items():
         table = context.stage(name).writes
-        found = [_interval_rows(context, probe["key"], number) for number in range(task["intervals"])]
+        try:
+            found = [_interval_rows(context, probe["key"], number) for number in range(task["intervals"])]
+        except DamagedError:
+            return _analyze(context, task["source"], task["probes"], Interval().dump())
         headers = [told for told, _ in found]
         if any("failed" in told for told in headers):  # damage that a decode from the start may get past
             return _analyze(context, task["source"], task["probes"], Interval().dump())
@@ -154,10 +158,8 @@ def _joined(context: Context, task: Task) -> tuple[Row, Tables]:
 
 
 def _interval_rows(context: Context, key: str, number: int) -> tuple[Row, pa.Table]:
-    path = context.dataset.path(interval_part(key, number))
-    with context.dataset.fs.open(path, "rb") as file:
-        part = pq.read_table(file)
-    return json.loads(part.schema.metadata[b"longtake"]), part.replace_schema_metadata(None)
+    part = pq.read_table(pa.BufferReader(context.dataset.read_parquet(interval_part(key, number))))
+    return json.loads(part.schema.metadata[PROVENANCE]), part.replace_schema_metadata(None)
 
 
 def _undecoded(row: Row) -> Row:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from curate import keys
-from curate.dataset import encode_part
+from curate.parts import encode_part
 from curate.stage import TableStage
 from curate.work.context import Context, JobError, Receipt, Task
 from curate.workspace import open_workspace

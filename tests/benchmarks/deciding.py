@@ -19,8 +19,9 @@ import pyarrow as pa
 import yaml
 
 from curate import books, ledger, plan, recipe
-from curate.dataset import Dataset, encode_part
+from curate.dataset import Dataset
 from curate.keys import digest
+from curate.parts import encode_part
 from schemas import Table, clips, motion, quality, sources
 
 CLIPS_PER_SOURCE = 20

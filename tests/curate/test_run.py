@@ -15,7 +15,7 @@ import webdataset
 from engine import EVERYTHING, curate, fingerprint, parts, rows
 from torch.utils.data import DataLoader
 
-from curate.dataset import PROVENANCE
+from curate.parts import PROVENANCE
 from schemas import captions, clips, decisions, ledger, media, motion, shards, sources
 
 

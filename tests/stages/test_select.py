@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curate import recipe
-from curate.dataset import encode_part, to_arrow
+from curate.dataset import to_arrow
+from curate.parts import encode_part
 from curate.recipe import RecipeError
 from curate.rules.judge import Judge
 from curate.rules.rule import Rule
