@@ -6,8 +6,10 @@ its parent does.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
+import signal
 import sys
 import threading
 import time
@@ -28,6 +30,9 @@ from curate.workspace import open_workspace
 
 Progress = Callable[[float], None]
 Answer = tuple[dict[str, Any], Tables]
+
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2), from linux/prctl.h."""
 
 BEAT_S = 0.5
 """Least time between two signs of life, seconds."""
@@ -62,12 +67,21 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get among the answers
     _limit(int(sys.argv[1]))
+    if sys.platform == "linux":
+        # The thread below does not run while a library keeps the interpreter to itself.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     av.logging.set_level(None)
     cv2.setNumThreads(1)
     cv2.ocl.setUseOpenCL(False)
     read = _exact(sys.stdin.buffer)
+    answer: dict[str, Any] = {"progress": 0.0}  # the start is over
+    results: Tables = {}
     while True:
+        try:
+            send(answers, answer, results)
+        except BrokenPipeError:
+            return  # nobody is left to read it
         try:
             header, tables = receive(read)
         except EOFError:
@@ -76,10 +90,6 @@ def main() -> None:
             answer, results = WORK[header.pop("work")](header, tables, _Heart(answers))
         except Exception as error:
             answer, results = {"error": describe(error)}, {}
-        try:
-            send(answers, answer, results)
-        except BrokenPipeError:
-            return  # nobody is left to read it
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -118,6 +128,7 @@ def _limit(memory: int) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
+    """End when the process that started this one does, even if whoever has the work in hand never lets go of it."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

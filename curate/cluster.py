@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import deque
+import time
+import uuid
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +27,12 @@ BATCH_S = 0.5
 LARGEST_BATCH = 64
 IN_FLIGHT_PER_THREAD = 2
 """One batch running and one waiting, so that no worker idles while its receipt travels."""
+NO_WORKERS_S = 600.0
+"""How long a job waits for workers once the last has gone, seconds: a cloud brings a new machine within minutes."""
+LOOK_S = 10.0
+"""How often it looks whether there are any, seconds."""
+DEAD_BEFORE_START = 100
+"""Deaths in a row of workers that had not begun a task, after which it is the workers that are at fault."""
 
 
 class ClusterError(Exception):
@@ -104,7 +112,9 @@ def require_resources(client: distributed.Client, stage: str, resources: dict[st
 class _Batch:
     tasks: list[Task]
     after: _Group | None = None
-    attempt: int = 1
+    deaths: int = 0
+    """How many workers have died while they ran it. One that died while it waited is not its fault."""
+    ticket: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 @dataclass
@@ -139,9 +149,12 @@ class Driver:
         self._ready: deque[_Batch] = deque()
         self._under_way: dict[distributed.Future, _Batch] = {}
         self._mean_s = BATCH_S
+        self._began: Counter[str] = Counter()
+        self._unbegun = 0
+        self._manned = self._looked = time.monotonic()
         room = max(2, IN_FLIGHT_PER_THREAD * threads(self.client))
         finished = distributed.as_completed(loop=self.client.loop)
-        self.client.subscribe_topic(PROGRESS, lambda event: self.heard(event[1]["task"], event[1]["video_s"]))
+        self.client.subscribe_topic(PROGRESS, lambda event: self._told(event[1]))
         try:
             while True:
                 while len(self._under_way) < room and (batch := self._next()):
@@ -150,7 +163,7 @@ class Driver:
                     finished.add(future)
                 if not self._under_way:
                     return
-                future = next(finished)
+                future = self._wait(finished)
                 self._finish(future, self._under_way.pop(future))
         finally:
             self.client.unsubscribe_topic(PROGRESS)
@@ -158,8 +171,42 @@ class Driver:
 
     def _submit(self, batch: _Batch) -> distributed.Future:
         return self.client.submit(
-            perform, self.dataset_url, self.recipe_text, batch.tasks, pure=False, resources=self.resources or None
+            perform,
+            self.dataset_url,
+            self.recipe_text,
+            batch.tasks,
+            batch.ticket,
+            pure=False,
+            resources=self.resources or None,
         )
+
+    def _told(self, message: dict[str, Any]) -> None:
+        if "began" in message:
+            self._began[message["began"]] += 1
+        else:
+            self.heard(message["task"], message["video_s"])
+
+    def _wait(self, finished: distributed.as_completed) -> distributed.Future:
+        """The next batch that is done.
+
+        Raises:
+            JobError: there has been nobody to do any for too long.
+        """
+        while not finished.has_ready():
+            with finished.thread_condition:
+                finished.thread_condition.wait(timeout=0.1)
+            if time.monotonic() - self._looked < LOOK_S:
+                continue
+            with suppress(OSError, TimeoutError):  # a scheduler that is away ends the batches by itself
+                if self.client.scheduler_info(n_workers=-1)["workers"]:
+                    self._manned = time.monotonic()
+            self._looked = time.monotonic()
+            if self._looked - self._manned > NO_WORKERS_S:
+                raise JobError(
+                    f"the Dask cluster has had no workers for {NO_WORKERS_S / 60:g} minutes; "
+                    "start some and run the same command again to go on"
+                )
+        return next(finished)
 
     def _next(self) -> _Batch | None:
         if self._ready:
@@ -190,6 +237,8 @@ class Driver:
             seconds = sum(receipt.seconds.values())
             self._mean_s += 0.2 * (seconds - self._mean_s)
             self.done(task, receipt)
+        self._unbegun = 0
+        self._began.pop(batch.ticket, None)
         self._arrived(batch.after)
 
     def _arrived(self, group: _Group | None) -> None:
@@ -200,18 +249,33 @@ class Driver:
             self._ready.appendleft(_Batch([quarantine(group.last, self.attempts) if group.lost else group.last]))
 
     def _lost(self, batch: _Batch) -> None:
-        """A worker died with the batch: each task is tried again by itself, a bounded number of times."""
-        if batch.attempt < self.attempts:
-            self._ready += [_Batch([task], batch.after, batch.attempt + 1) for task in batch.tasks]
+        """A worker died with the batch: each task is tried again by itself, a bounded number of times.
+
+        Dask fails what waited on a dead worker as well as what ran there, and a scheduler of somebody's own starts a
+        batch several times before it says that it was lost. So what counts is how often a worker said that it began.
+        """
+        began = self._began.pop(batch.ticket, 0)
+        if not began:
+            self._unbegun += 1
+            if self._unbegun > DEAD_BEFORE_START:
+                raise JobError(f"{self._unbegun} workers died in a row before they began a task; see their logs")
+            self._ready.appendleft(batch)
             return
-        for task in batch.tasks:
-            if task["kind"] in {"table", "digests", "group"}:
-                raise JobError(f"the worker died {self.attempts} times on {_name(task)}; see the worker's log")
-            if batch.after is not None:
-                batch.after.lost = True
-                self._arrived(batch.after)
-            else:
-                self._ready.append(_Batch([quarantine(task, self.attempts)]))
+        self._unbegun = 0
+        # Of several tasks one is to blame: each is tried by itself before any is judged.
+        alone = len(batch.tasks) == 1
+        deaths = batch.deaths + (began if alone else 1)
+        if not alone or deaths < self.attempts:
+            self._ready += [_Batch([task], batch.after, deaths) for task in batch.tasks]
+            return
+        (task,) = batch.tasks
+        if task["kind"] in {"table", "digests", "group"}:
+            raise JobError(f"the worker died {deaths} times on {_name(task)}; see the worker's log")
+        if batch.after is not None:
+            batch.after.lost = True
+            self._arrived(batch.after)
+        else:
+            self._ready.append(_Batch([quarantine(task, deaths)]))
 
 
 def quarantine(task: Task, attempts: int) -> Task:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from curate import __version__
@@ -51,9 +51,10 @@ class Record:
 def recorded(dataset: Dataset, recipe: str) -> Iterator[Record]:
     """A record of what happens in the block, which fills it in. Only the holder of the dataset's lock may do so."""
     began, clock = datetime.now(UTC), time.monotonic()
-    name = f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    known = _ids(dataset)
+    name = _next_id(began, known)
     record = Record(name, RUNNING, began.isoformat(timespec="seconds"), recipe)
-    before = _read(dataset, known[-1]) if (known := _ids(dataset)) else None
+    before = _read(dataset, known[-1]) if known else None
     _write(dataset, record)
     try:
         yield record
@@ -76,6 +77,15 @@ def _end(dataset: Dataset, record: Record, clock: float) -> None:
     record.wall_s = round(time.monotonic() - clock, 3)
     _write(dataset, record)
     _prune(dataset)
+
+
+def _next_id(began: datetime, known: Sequence[str]) -> str:
+    """An id that sorts behind all before it, even where the clock has been set back since."""
+    stamp = f"{began:%Y%m%dT%H%M%SZ}"
+    if known and known[-1][: len(stamp)] >= stamp:
+        latest = datetime.strptime(known[-1][: len(stamp)], "%Y%m%dT%H%M%SZ")
+        stamp = f"{latest + timedelta(seconds=1):%Y%m%dT%H%M%SZ}"
+    return f"{stamp}-{secrets.token_hex(2)}"
 
 
 def records(dataset: Dataset) -> list[Record]:

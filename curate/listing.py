@@ -30,6 +30,10 @@ ONE_THREAD = csv.ReadOptions(use_threads=False)
 """A list is short; and a reader's threads, left behind by a bad one, may abort the process when it ends."""
 
 
+MISSING = "missing"
+"""Fingerprint of what is not there."""
+
+
 @dataclass(frozen=True)
 class Listed:
     """A path found, and how it is known whether the file there is still the same."""
@@ -79,6 +83,14 @@ def listing(inputs: Sequence[str]) -> Listing:
     return result
 
 
+def look(url: str) -> Listed:
+    """A listed path as it is now, whatever was known of it before."""
+    fs, path = _filesystem(url)
+    if not isinstance(fs, LocalFileSystem):
+        fs.invalidate_cache(fs._parent(path))
+    return _file(fs, path)
+
+
 def _expand(given: str, result: Listing) -> Iterator[Listed]:
     fs, path = _filesystem(given)
     suffix = os.path.splitext(path)[1].lower()
@@ -89,7 +101,7 @@ def _expand(given: str, result: Listing) -> Iterator[Listed]:
     elif glob.has_magic(given) and not fs.exists(path):
         matches = fs.glob(path)
         if not matches:
-            yield Listed(given, "missing", 0, failure="nothing matches this pattern")
+            yield Listed(given, MISSING, 0, failure="nothing matches this pattern")
         for match in sorted(matches):
             yield from _from_folder(fs, match, result) if fs.isdir(match) else [_file(fs, match)]
     else:
@@ -130,7 +142,7 @@ def _file(fs: Any, path: str) -> Listed:
         tag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime")
         return Listed(url, f"{info['size']}-{tag}", int(info["size"]))
     except FileNotFoundError:
-        return Listed(url, "missing", 0, failure="there is no such file")
+        return Listed(url, MISSING, 0, failure="there is no such file")
     except OSError as error:
         return Listed(url, "unreadable", 0, failure=f"cannot be looked at: {error.strerror or error}")
 

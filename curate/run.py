@@ -306,8 +306,7 @@ def _distinct(inputs: Sequence[Row]) -> Iterator[Row]:
         user: dict[str, Any] = {}
         for row in reversed(rows):
             user |= json.loads(row["user"])
-        first = {k: v for k, v in rows[0].items() if k != "fingerprint"}
-        yield first | {"paths": [r["path"] for r in rows], "user": json.dumps(user, sort_keys=True)}
+        yield rows[0] | {"paths": [r["path"] for r in rows], "user": json.dumps(user, sort_keys=True)}
 
 
 def _common_resources(segment: plan.Segment) -> dict[str, float]:

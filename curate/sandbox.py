@@ -22,6 +22,10 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+START_S = 600.0
+"""Longest time that a child may take to start, seconds. Its libraries load in 2; on a machine with thirty times as many
+processes as cores they have taken two minutes. That is nothing of a source, so the limit on stalls is not for it."""
+
 _LENGTHS = struct.Struct("<QI")  # header bytes, number of tables
 
 
@@ -73,6 +77,7 @@ class Sandbox:
     def __init__(self, memory_gib: float, stall_s: float) -> None:
         self._memory = int(memory_gib * 2**30)
         self._stall_s = stall_s
+        self._started = False
         self._child: subprocess.Popen[bytes] | None = None
 
     def call(
@@ -98,6 +103,7 @@ class Sandbox:
             send(stdin, {"work": work, **header}, tables or {})
             while True:
                 answer, answers = receive(lambda n: self._read(child, n, end))
+                self._started = True
                 if "progress" in answer:
                     if progress:
                         progress(answer["progress"])
@@ -137,6 +143,7 @@ class Sandbox:
         if self._child is not None and self._child.poll() is None:
             return self._child
         self.close()
+        self._started = False
         self._child = subprocess.Popen(
             # -P: no module is taken from the folder that the user happens to stand in
             [sys.executable, "-P", "-m", "curate.child", str(self._memory)],
@@ -162,13 +169,14 @@ class Sandbox:
     def _wait(self, descriptor: int, event: int, end: float) -> None:
         """Wait until a pipe can be read or written, or is broken."""
         left = end - time.monotonic()
+        patience = self._stall_s if self._started else max(self._stall_s, START_S)
         if left > 0:
             poll = select.poll()
             poll.register(descriptor, event)
-            if poll.poll(math.ceil(min(self._stall_s, left) * 1000)):
+            if poll.poll(math.ceil(min(patience, left) * 1000)):
                 return
         raise _TooLateError(
-            f"made no progress for {self._stall_s:g} s" if left > self._stall_s else "took longer than its deadline"
+            f"made no progress for {patience:g} s" if left > patience else "took longer than its deadline"
         )
 
     def _why_dead(self, child: subprocess.Popen[bytes]) -> str:

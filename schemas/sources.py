@@ -53,6 +53,7 @@ SOURCES = Table(
             SOURCE_ID,
             column("path", pa.string(), "the first of its paths in sorted order", False),
             column("paths", pa.list_(pa.string()), "all its paths, sorted", False),
+            column("fingerprint", pa.string(), "size and time or entity tag under which the first of them was read"),
             column("user", pa.string(), "JSON object with the user's own columns", False),
             column("failure", pa.string(), "why it is no usable source; null when it is one"),
             *_PROBE,

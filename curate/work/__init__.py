@@ -14,7 +14,7 @@ from curate import recipe
 from curate.dataset import Dataset
 from curate.folder import storage_fault, storage_told
 from curate.stage import DamagedError
-from curate.work.context import PROGRESS, Context, JobError, Receipt, Task, task_name
+from curate.work.context import PROGRESS, Context, JobError, Receipt, Task, task_name, tell_begun
 from curate.work.ingest import ingest
 from curate.work.rows import group
 from curate.work.source import interval, quarantine, source
@@ -31,12 +31,17 @@ KINDS: Mapping[str, Callable[[Context, Task], Receipt]] = {
 }
 
 
-def perform(dataset_url: str, recipe_text: str, tasks: Sequence[Task]) -> list[Receipt]:
+def perform(dataset_url: str, recipe_text: str, tasks: Sequence[Task], ticket: str | None = None) -> list[Receipt]:
     """Do a batch of tasks, one after the other.
+
+    Args:
+        ticket: what whoever watches the run knows the batch by; told there before anything is done.
 
     Raises:
         JobError: the dataset cannot be written, or a table stage failed.
     """
+    if ticket is not None:
+        tell_begun(ticket)
     context = Context(Dataset(dataset_url), _recipe(recipe_text))
     receipts = []
     for task in tasks:

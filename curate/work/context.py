@@ -24,7 +24,7 @@ from schemas import Table, errors, sources
 Task = dict[str, Any]
 
 PROGRESS = "longtake-progress"
-"""Dask topic on which workers tell how far they are in long tasks."""
+"""Dask topic on which workers tell which batches they have begun, and how far they are in long tasks."""
 
 TELL_EVERY_S = 2.0
 """Seconds between two such messages of a worker: a thousand workers then send the scheduler 500 a second."""
@@ -125,6 +125,12 @@ class Context:
 def task_name(source_id: str, start_pts: int | None) -> str:
     """What a source's analysis, or that of its interval from `start_pts` on, is called while it runs."""
     return f"{source_id} {start_pts}"
+
+
+def tell_begun(ticket: str) -> None:
+    """Say that a worker has a batch in hand, and wait until that is known: what comes next may end the process."""
+    worker = distributed.get_worker()
+    distributed.utils.sync(worker.loop, worker.scheduler.log_event, topic=PROGRESS, msg={"began": ticket})
 
 
 def teller(task: str, from_s: float) -> Callable[[float], None]:

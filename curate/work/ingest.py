@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 
 from curate import keys
@@ -11,6 +10,7 @@ from curate.folder import fetched
 from curate.stage import Row
 from curate.tombstones import HIDDEN, PURGED
 from curate.work.context import Context, Receipt, Task, raise_if_storage
+from curate.work.unchanged import SourceChangedError, content_id, read_unchanged
 from schemas import sources
 
 
@@ -21,7 +21,9 @@ def ingest(context: Context, task: Task) -> Receipt:
     row["source_id"] = keys.digest(["unreadable", task["path"]])
     if not row["failure"]:
         try:
-            _identify(context, row)
+            row |= read_unchanged(row | {"source_id": None}, lambda: _identified(context, row))
+        except SourceChangedError as error:
+            row["failure"] = str(error)
         except Exception as error:  # whatever a filesystem or a decoder raises, it is about this path
             raise_if_storage(error)
             row["failure"] = str(error) or type(error).__name__
@@ -38,11 +40,16 @@ def hidden(mark: str) -> Row:
     return {"path": HIDDEN, "source_id": mark, "fingerprint": "", "user": "{}", "failure": PURGED}
 
 
-def _identify(context: Context, row: Row) -> None:
+def _identified(context: Context, row: Row) -> Row:
+    """What is known of a path once it has been read."""
     with fetched(row["path"]) as local:
-        with open(local, "rb") as file:
-            row["source_id"] = hashlib.file_digest(file, "sha256").hexdigest()[: keys.LENGTH]
+        found: Row = {"source_id": content_id(local)}
         if not row["bytes"]:
-            raise ValueError("the file is empty")
-        # Reading the packets of a file goes at the speed of the disk; 1 MB/s is a very slow one.
-        row |= context.in_child("probe", {"path": local}, deadline_s=600 + row["bytes"] / 1e6)[0]["probe"]
+            return found | {"failure": "the file is empty"}
+        try:
+            # Reading the packets of a file goes at the speed of the disk; 1 MB/s is a very slow one.
+            found |= context.in_child("probe", {"path": local}, deadline_s=600 + row["bytes"] / 1e6)[0]["probe"]
+        except Exception as error:  # whatever a decoder raises, it is about this content
+            raise_if_storage(error)
+            found["failure"] = str(error) or type(error).__name__
+    return found

@@ -13,6 +13,7 @@ from curate.dataset import to_arrow
 from curate.sandbox import Tables
 from curate.stage import Row, RowStage
 from curate.work.context import Context, Receipt, Task, deadline, failure, problem, raise_if_storage
+from curate.work.unchanged import read_unchanged
 from curate.work.withhold import withheld
 from curate.workspace import open_workspace
 
@@ -51,8 +52,18 @@ def _run(context: Context, stage: RowStage, inputs: Tables, source: Row) -> tupl
         with open_workspace(context.dataset.url) as work:
             return run_rows(stage, inputs, work)
     header = {"stage": stage.name, "parameters": stage.model_dump(mode="json"), "dataset": context.dataset.url}
-    answer, tables = context.in_child("stage", header, inputs, deadline(source))
+
+    def in_child() -> tuple[Row, Tables]:
+        return context.in_child("stage", header, inputs, deadline(source))
+
+    answer, tables = read_unchanged(source, in_child) if _reads_source(stage) else in_child()
     return tables["rows"], answer["failures"]
+
+
+def _reads_source(stage: RowStage) -> bool:
+    """Whether the stage opens its source, not only files of the dataset."""
+    columns = stage.reads.get("sources")
+    return stage.by == "source_id" and columns is not None and (not columns or "path" in columns)
 
 
 def _input(

@@ -29,6 +29,7 @@ from curate.work.context import (
 )
 from curate.work.ingest import ingest
 from curate.work.rows import row_step
+from curate.work.unchanged import read_unchanged
 from schemas import sources
 
 DECODER_VERSION = 1
@@ -128,7 +129,9 @@ def _analyze(
     parameters = {name: context.stage(name).model_dump(mode="json") for name in probes}
     header = {"source": row, "probes": parameters, "interval": span}
     tell = teller(task_name(row["source_id"], span["start_pts"]), from_s)
-    told, tables = context.in_child("analyze", header, deadline_s=deadline(row), progress=tell)
+    told, tables = read_unchanged(
+        row, lambda: context.in_child("analyze", header, deadline_s=deadline(row), progress=tell)
+    )
     if context.purged:
         written = {table.name: table for table in (context.stage(name).writes for name in probes)}
         tables = {n: context.purged.outside(written[n], rows, row["source_id"]) for n, rows in tables.items()}

@@ -66,10 +66,10 @@ class Cuts(RowStage):
 
     def run(self, inputs: Mapping[str, pa.Table], work: Workspace) -> Iterator[Row]:
         seen = inputs["signals"]
-        signals = arrays(seen.select(WHOLE))
-        frames = len(signals["t_s"])
+        frames = seen.num_rows
         if not frames:
             return
+        signals = arrays(seen.select(WHOLE))
         network = SecondOpinion(inputs["sources"].to_pylist()[0], signals["pts"], work)
         found = self._found(seen, signals, network)
         lost = np.flatnonzero(signals["errors_before"] > 0)

@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 from difference import difference
 from engine import RECIPE, rows
+from typer.testing import CliRunner
 
 from curate.dataset import Dataset, DatasetBusyError
+from curate.schedule.command import schedule
+from curate.schedule.store import Schedule, Store
 from schemas import ledger
 
 KILLS = 5
@@ -90,6 +94,19 @@ def test_a_second_run_on_the_same_dataset_is_refused(folder, tmp_path):
     assert refused.returncode == 1
     assert "another run is writing to this dataset" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_scheduled_run_on_a_dataset_in_use_fails_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("LONGTAKE_SCHEDULES", str(tmp_path / "schedules"))
+    planned = {"name": "nightly", "recipe": RECIPE, "inputs": [str(tmp_path)], "output": str(tmp_path / "dataset")}
+    Store().add(Schedule(**planned, cron="0 2 * * *", timezone="UTC", created=datetime(2026, 1, 1, tzinfo=UTC)))
+    with Dataset(str(tmp_path / "dataset")).locked():
+        refused = CliRunner().invoke(schedule, ["run-now", "nightly"])
+    assert refused.exit_code == 1
+    (row,) = Store().history("nightly")
+    assert row["state"] == "failed"
+    assert "another run is writing to this dataset" in row["error"]
+    assert "Traceback" not in row["error"]
 
 
 def test_the_lock_dies_with_its_owner(tmp_path):
