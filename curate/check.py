@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from curate.dataset import Dataset
 from curate.parts import DamagedError, damage
+from curate.stage import Row
 from schemas import errors, indexes, latents, media, shards
 
 FILES = dict.fromkeys((media.TABLE, latents.LATENTS, latents.TEXT, indexes.TABLE), "path") | {shards.SHARDS: "shard"}
@@ -116,9 +117,8 @@ def _named(dataset: Dataset, table: str, key: str, column: str) -> list[tuple[st
         rows = pq.read_table(pa.BufferReader(dataset.read_parquet(dataset.part(table, key))))
     except (DamagedError, FileNotFoundError):
         return []
-    sizes = rows["bytes"].to_pylist() if "bytes" in rows.column_names else [None] * rows.num_rows
-    named = zip(rows[column].to_pylist(), sizes, rows["sha256"].to_pylist(), strict=True)
-    return [(path, size, checksum) for path, size, checksum in named if path is not None]
+    listed: list[Row] = rows.to_pylist()
+    return [(row[column], row.get("bytes"), row["sha256"]) for row in listed if row[column] is not None]
 
 
 def _checksum(dataset: Dataset, path: str, tell: Callable[[int], None]) -> str:

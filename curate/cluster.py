@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import queue
 import time
 import uuid
 from collections import Counter, deque
@@ -20,6 +21,8 @@ import dask
 import distributed
 from distributed.scheduler import KilledWorker
 
+from curate import __version__, hosts
+from curate.place import LOCAL, ClusterError, Place
 from curate.work import PROGRESS, JobError, Receipt, Task, perform
 
 BATCH_S = 0.5
@@ -29,33 +32,28 @@ IN_FLIGHT_PER_THREAD = 2
 """One batch running and one waiting, so that no worker idles while its receipt travels."""
 NO_WORKERS_S = 600.0
 """How long a job waits for workers once the last has gone, seconds: a cloud brings a new machine within minutes."""
-LOOK_S = 10.0
-"""How often it looks whether there are any, seconds."""
+COUNT_EVERY_S = 2.0
+"""Seconds between two looks at how many threads there are: one call of a millisecond, and a worker that has come is
+given work long before its first batch would be done."""
 DEAD_BEFORE_START = 100
 """Deaths in a row of workers that had not begun a task, after which it is the workers that are at fault."""
 
 
-class ClusterError(Exception):
-    """No workers to be had, or none with the resources that a stage needs."""
-
-
 @contextmanager
-def connect(scheduler: str | None, workers: int | None) -> Iterator[distributed.Client]:
-    """A client of the scheduler at an address, or of a cluster started on this machine for as long as the block lasts.
+def connect(place: Place = LOCAL, warn: Callable[[str], None] = lambda line: None) -> Iterator[distributed.Client]:
+    """A client of a scheduler, or of a cluster started on this machine for as long as the block lasts.
 
     Args:
-        scheduler: address such as `tcp://10.0.0.5:8786`; None starts a local cluster.
-        workers: processes of the local cluster, by default one for each core.
+        place: which.
+        warn: gets a line for each thing that the user should know of somebody's scheduler.
 
     Raises:
-        ClusterError: the scheduler cannot be reached.
+        PlaceError: the files for TLS will not do.
+        ClusterError: the scheduler cannot be reached, or it or a worker has another Longtake.
     """
-    if scheduler is not None:
-        try:
-            client = distributed.Client(scheduler, timeout="30s", set_as_default=False)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise ClusterError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-        with client:
+    if place.scheduler is not None:
+        with hosts.client(place) as client:
+            hosts.look(client, place, warn)
             yield client
         return
     # A dead worker fails its tasks at once: how often each is tried again is counted here, task by task, because
@@ -70,7 +68,7 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[distributed.
     with (
         dask.config.set(settings),
         distributed.LocalCluster(
-            n_workers=workers or os.cpu_count() or 1,
+            n_workers=place.workers or os.cpu_count() or 1,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
@@ -106,6 +104,19 @@ def require_resources(client: distributed.Client, stage: str, resources: dict[st
             return
     wanted = " ".join(f"{name}={amount:g}" for name, amount in resources.items())
     raise ClusterError(f"stage {stage!r} needs workers with {wanted}; start them with --resources '{wanted}'")
+
+
+def perform_alike(
+    version: str, dataset_url: str, recipe_text: str, tasks: list[Task], ticket: str | None = None
+) -> list[Receipt]:
+    """`work.perform` on a worker that may have come after all others were looked at.
+
+    Raises:
+        JobError: as of `perform`, or the worker has another Longtake than the one of the version.
+    """
+    if version != __version__:
+        raise JobError(hosts.other_version(f"worker {distributed.get_worker().address}", __version__, version))
+    return perform(dataset_url, recipe_text, tasks, ticket)
 
 
 @dataclass
@@ -151,62 +162,55 @@ class Driver:
         self._mean_s = BATCH_S
         self._began: Counter[str] = Counter()
         self._unbegun = 0
-        self._manned = self._looked = time.monotonic()
-        room = max(2, IN_FLIGHT_PER_THREAD * threads(self.client))
-        finished = distributed.as_completed(loop=self.client.loop)
+        room, counted = max(2, IN_FLIGHT_PER_THREAD * threads(self.client)), time.monotonic()
+        self._manned = counted
+        finished: queue.SimpleQueue[distributed.Future] = queue.SimpleQueue()
         self.client.subscribe_topic(PROGRESS, lambda event: self._told(event[1]))
         try:
             while True:
                 while len(self._under_way) < room and (batch := self._next()):
                     future = self._submit(batch)
                     self._under_way[future] = batch
-                    finished.add(future)
+                    future.add_done_callback(finished.put)
                 if not self._under_way:
                     return
-                future = self._wait(finished)
-                self._finish(future, self._under_way.pop(future))
+                with suppress(queue.Empty):
+                    future = finished.get(timeout=COUNT_EVERY_S)
+                    self._finish(future, self._under_way.pop(future))
+                if time.monotonic() - counted >= COUNT_EVERY_S:
+                    room, counted = self._room(room), time.monotonic()
         finally:
             self.client.unsubscribe_topic(PROGRESS)
             self.client.cancel(list(self._under_way), force=True)
 
+    def _room(self, before: int) -> int:
+        """Batches that may be under way, now that workers have come or gone.
+
+        Raises:
+            JobError: there has been nobody to do any for too long.
+        """
+        try:
+            manned = sum(self.client.nthreads().values())
+        except (OSError, TimeoutError):  # the batches will tell whether the scheduler is gone
+            return before
+        if manned:
+            self._manned = time.monotonic()
+        elif time.monotonic() - self._manned > NO_WORKERS_S:
+            raise JobError(
+                f"the Dask cluster has had no workers for {NO_WORKERS_S / 60:g} minutes; "
+                "start some and run the same command again to go on"
+            )
+        return max(2, IN_FLIGHT_PER_THREAD * manned)
+
     def _submit(self, batch: _Batch) -> distributed.Future:
-        return self.client.submit(
-            perform,
-            self.dataset_url,
-            self.recipe_text,
-            batch.tasks,
-            batch.ticket,
-            pure=False,
-            resources=self.resources or None,
-        )
+        given = (__version__, self.dataset_url, self.recipe_text, batch.tasks, batch.ticket)
+        return self.client.submit(perform_alike, *given, pure=False, resources=self.resources or None)
 
     def _told(self, message: dict[str, Any]) -> None:
         if "began" in message:
             self._began[message["began"]] += 1
         else:
             self.heard(message["task"], message["video_s"])
-
-    def _wait(self, finished: distributed.as_completed) -> distributed.Future:
-        """The next batch that is done.
-
-        Raises:
-            JobError: there has been nobody to do any for too long.
-        """
-        while not finished.has_ready():
-            with finished.thread_condition:
-                finished.thread_condition.wait(timeout=0.1)
-            if time.monotonic() - self._looked < LOOK_S:
-                continue
-            with suppress(OSError, TimeoutError):  # a scheduler that is away ends the batches by itself
-                if self.client.scheduler_info(n_workers=-1)["workers"]:
-                    self._manned = time.monotonic()
-            self._looked = time.monotonic()
-            if self._looked - self._manned > NO_WORKERS_S:
-                raise JobError(
-                    f"the Dask cluster has had no workers for {NO_WORKERS_S / 60:g} minutes; "
-                    "start some and run the same command again to go on"
-                )
-        return next(finished)
 
     def _next(self) -> _Batch | None:
         if self._ready:
@@ -231,6 +235,10 @@ class Driver:
             return
         except JobError:
             raise
+        except ImportError as error:  # of a worker that came after the others were looked at
+            raise JobError(
+                f"a worker cannot import longtake ({error}): install it there, in this version, and run again"
+            ) from error
         except (distributed.CancelledError, OSError) as error:
             raise JobError(f"the Dask cluster went away ({error}); run the same command again to go on") from error
         for task, receipt in zip(batch.tasks, receipts, strict=True):

@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from curate.folder import Folder
+from curate.lease import DatasetBusyError, exclusive
 from curate.parts import PROVENANCE, encode_part, seal, verified
 from curate.stage import Row
 from schemas import Table
@@ -60,13 +61,13 @@ class Dataset(Folder):
     def seal(self, table: str, key: str) -> str | None:
         """The checksum that a part says it has; None where it says none or is not there."""
         try:
-            with self.fs.open(self.path(self.part(table, key)), "rb") as file:
+            with self.open(self.part(table, key)) as file:
                 return seal(file)
         except OSError:
             return None
 
     def provenance(self, table: str, key: str) -> dict[str, Any]:
-        with self.fs.open(self.path(self.part(table, key)), "rb") as file:
+        with self.open(self.part(table, key)) as file:
             return dict(json.loads((pq.read_schema(file).metadata or {}).get(PROVENANCE, b"{}")))
 
     def scan(self, table: Table, keys: Iterable[str] | None = None) -> ds.Dataset:
@@ -75,7 +76,7 @@ class Dataset(Folder):
         paths = [self.path(self.part(table.name, key)) for key in chosen]
         if not paths:
             return ds.dataset(table.schema.empty_table())
-        return ds.dataset(paths, schema=table.schema, format="parquet", filesystem=self.fs)
+        return ds.dataset(paths, schema=table.schema, format="parquet", filesystem=self.arrow)
 
     def table_names(self) -> list[str]:
         """The tables that have parts."""
@@ -84,17 +85,26 @@ class Dataset(Folder):
     def stored(self, name: str) -> ds.Dataset:
         """A table as its parts have it, whichever version of whichever stage wrote them."""
         paths = [self.path(self.part(name, key)) for key in sorted(self.keys(name))]
-        return ds.dataset(paths, format="parquet", filesystem=self.fs)
+        return ds.dataset(paths, format="parquet", filesystem=self.arrow)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the dataset for one writer. The lock dies with its process, however that ends.
+        """Hold the dataset for one writer: a lock on a local disk, a lease on an object store (`curate.lease`).
+
+        Both die with their process, however that ends.
 
         Raises:
-            DatasetBusyError: another process on this machine is writing to it.
+            DatasetBusyError: another process is writing to it.
+            LeaseLostError: the lease went away meanwhile.
+            UrlError: nothing can be written there.
         """
         if not self.local:
-            yield
+            with exclusive(self.url) as check:
+                self.guard = check
+                try:
+                    yield
+                finally:
+                    self.guard = lambda: None
             return
         import fcntl  # only POSIX has it, and only a local dataset needs it
         import os
@@ -108,10 +118,6 @@ class Dataset(Folder):
                     f"{self.url}: another run is writing to this dataset; wait for it, or choose another -o"
                 ) from error
             yield
-
-
-class DatasetBusyError(Exception):
-    """Two runs on one dataset at once."""
 
 
 def to_arrow(table: Table, rows: Sequence[Row]) -> pa.Table:

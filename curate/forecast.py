@@ -20,6 +20,7 @@ from curate.dataset import Dataset
 from curate.history import FOLDER, records
 from curate.keys import digest
 from curate.listing import InputError, Listed, listing
+from curate.place import LOCAL, Place
 from curate.progress import Reporter
 from curate.recipe import Recipe
 from curate.run import run
@@ -77,8 +78,7 @@ def forecast(
     inputs: Sequence[str],
     count: int,
     reporter: Reporter,
-    scheduler: str | None = None,
-    workers: int | None = None,
+    place: Place = LOCAL,
     price_per_hour: float | None = None,
 ) -> Forecast:
     """Run a sample and scale it up.
@@ -88,8 +88,7 @@ def forecast(
         inputs: as of `curate run`.
         count: sources in the sample; all, if there are fewer.
         reporter: shows the sample's run.
-        scheduler: address of a Dask scheduler; None: this machine.
-        workers: of this machine.
+        place: where.
         price_per_hour: of all workers together.
 
     Raises:
@@ -103,7 +102,7 @@ def forecast(
     meter = _Meter(reporter)
     with scratch_folder() as folder, meter:
         trial = Dataset(str(folder / "trial"))
-        summary = run(recipe, [file.path for file in chosen], trial.url, meter, scheduler, workers)
+        summary = run(recipe, [file.path for file in chosen], trial.url, meter, place)
         rows = trial.scan(sources.SOURCES).to_table(columns=["source_id", "paths", "duration_s"]).to_pylist()
         disk = sum(os.path.getsize(trial.path(path)) for path in trial.tree("") if not path.startswith(FOLDER))
     size = {file.path: file.bytes for file in chosen}
@@ -119,7 +118,7 @@ def forecast(
     durations = np.array([row["duration_s"] or 0.0 for row, _ in known])
     whole = len(chosen) == len(files)
     interval = _intervals(weights, total, whole)
-    threads = _threads(scheduler, workers)
+    threads = _threads(place)
     worker_h = interval(worked / 3600)
     wall_h = _scaled(worker_h, 1 / threads)
     video_h = interval(durations / 3600)
@@ -171,7 +170,7 @@ def verdict(dataset: Dataset, recipe: Recipe) -> dict[str, Any] | None:
     *before, record = records(dataset)
     if said["recipe"] != digest(recipe.dump()) or any(earlier.tasks or earlier.ended is None for earlier in before):
         return None
-    disk = sum(dataset.fs.size(dataset.path(path)) for path in dataset.tree("") if not path.startswith(FOLDER))
+    disk = sum(size for path, size in dataset.sizes("").items() if not path.startswith(FOLDER))
     real = {
         "wall_h": (record.wall_s or 0.0) / 3600,
         "worker_h": sum(record.seconds.values()) / 3600,
@@ -203,10 +202,10 @@ def _scaled(values: Range, by: float) -> Range:
     return values[0] * by, values[1] * by, values[2] * by
 
 
-def _threads(scheduler: str | None, workers: int | None) -> int:
+def _threads(place: Place) -> int:
     from curate import cluster
 
-    if scheduler is None:
-        return workers or os.cpu_count() or 1
-    with cluster.connect(scheduler, None) as client:
+    if place.scheduler is None:
+        return place.workers or os.cpu_count() or 1
+    with cluster.connect(place) as client:
         return cluster.threads(client)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from curate.folder import ESCAPED, decoded, encoded, filesystem
+from curate.remote import UrlError, plainly, redacted
 
 VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .asf .avi .dv .f4v .flv .gif .h264 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .obu "
@@ -74,12 +75,15 @@ def listing(inputs: Sequence[str]) -> Listing:
     A path that is not there is listed with its failure, so that it shows up among the run's errors.
 
     Raises:
-        InputError: a list without a `path` column, or a filesystem that is not installed.
+        InputError: a list without a `path` column, an address that holds credentials, or a filesystem that is not
+            installed.
+        StoreError: a store does not answer.
     """
     result = Listing()
     for given in inputs:
-        for found in _expand(given, result):
-            result.add(found)
+        with plainly(given):
+            for found in _expand(given, result):
+                result.add(found)
     return result
 
 
@@ -111,26 +115,29 @@ def _expand(given: str, result: Listing) -> Iterator[Listed]:
 def _filesystem(given: str) -> tuple[Any, str]:
     try:
         fs, path = filesystem(decoded(given))
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{given}: {error}; for s3:// install 'longtake[s3]'") from error
+    except UrlError as error:
+        raise InputError(str(error)) from None
     return fs, os.path.abspath(path) if isinstance(fs, LocalFileSystem) else path
 
 
 def _from_folder(fs: Any, folder: str, result: Listing) -> Iterator[Listed]:
+    known: dict[str, Any] = {}
     paths: Iterable[str]
     if isinstance(fs, LocalFileSystem):
         paths = sorted(os.path.join(top, name) for top, _, names in os.walk(folder) for name in names)
     else:
-        paths = sorted(fs.find(folder))
+        known = fs.find(folder, detail=True)
+        paths = sorted(known)
     for path in paths:
         name = path.rsplit("/", 1)[-1]
         if name.startswith(".") or os.path.splitext(name)[1].lower() not in VIDEO_SUFFIXES:
             result.passed_over += 1
         else:
-            yield _file(fs, path)
+            yield _file(fs, path, known.get(path))
 
 
-def _file(fs: Any, path: str) -> Listed:
+def _file(fs: Any, path: str, info: dict[str, Any] | None = None) -> Listed:
+    """A file as listed; `info` is what its filesystem has said of it already."""
     url = encoded(path if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(path))
     try:
         if isinstance(fs, LocalFileSystem):
@@ -138,7 +145,7 @@ def _file(fs: Any, path: str) -> Listed:
             if not os.path.isfile(path):
                 return Listed(url, "special", 0, failure="is no regular file")
             return Listed(url, f"{status.st_size}-{status.st_mtime_ns}", status.st_size)
-        info = fs.info(path)
+        info = info or fs.info(path)
         tag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime")
         return Listed(url, f"{info['size']}-{tag}", int(info["size"]))
     except FileNotFoundError:
@@ -167,7 +174,9 @@ def _from_list(given: str, fs: Any, path: str) -> Iterator[Listed]:
             continue
         if "://" not in target and not target.startswith(("/", ESCAPED)):
             target = f"{base}/{target}" if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(f"{base}/{target}")
-        where, inner = _filesystem(target)
-        found = _file(where, inner)
-        own = json.dumps({k: v for k, v in row.items() if v is not None}, sort_keys=True, default=str)
+        try:
+            found = _file(*_filesystem(target))
+        except InputError as error:
+            found = Listed(redacted(target), "refused", 0, failure=str(error).removeprefix(f"{redacted(target)}: "))
+        own = redacted(json.dumps({k: v for k, v in row.items() if v is not None}, sort_keys=True, default=str))
         yield Listed(found.path, found.fingerprint, found.bytes, own, found.failure)

@@ -15,6 +15,9 @@ from curate.work import Receipt
 PLAIN_EVERY_S = 10.0
 """Where nobody watches a terminal, a line this often keeps a log readable."""
 
+WARNING = "warning: "
+"""How a line begins that somebody should read although the job goes on."""
+
 
 class Reporter(AbstractContextManager["Reporter"]):
     """Shows the step in hand, sources done, hours of video, speed, errors and the time left."""
@@ -52,6 +55,10 @@ class Reporter(AbstractContextManager["Reporter"]):
         """A line that stays."""
         if not self.quiet:
             self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """A line that stays, also where only the result is wanted: it goes to the log, not into the result."""
+        self.console.print(f"{WARNING}{message}", markup=False, highlight=False, soft_wrap=True)
 
     def step(self, name: str, total: int, video_s: float = 0.0) -> None:
         """A new step begins with `total` tasks over `video_s` seconds of video."""

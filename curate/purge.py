@@ -193,7 +193,7 @@ def _named(name: str, fresh: Tombstones) -> bool:
 
 
 def _members(dataset: Dataset, path: str) -> Iterator[str]:
-    with dataset.fs.open(dataset.path(path), "rb") as file, tarfile.open(fileobj=file) as tar:
+    with dataset.open(path) as file, tarfile.open(fileobj=file) as tar:
         for member in tar:
             yield member.name
 
@@ -242,7 +242,7 @@ def _repack(dataset: Dataset, path: str, fresh: Tombstones) -> None:
     """A tar without the members of what must go, and its line in an index of the format of wids beside it."""
     out = io.BytesIO()
     with (
-        dataset.fs.open(dataset.path(path), "rb") as file,
+        dataset.open(path) as file,
         tarfile.open(fileobj=file) as tar,
         tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as left,
     ):

@@ -22,6 +22,7 @@ from curate.history import recorded
 from curate.keys import digest
 from curate.ledger import Step
 from curate.listing import Listing, listing
+from curate.place import LOCAL, Place
 from curate.progress import Reporter
 from curate.recipe import Recipe
 from curate.stage import FrameProbe, Row, RowStage, TableStage
@@ -54,8 +55,7 @@ def run(
     inputs: Sequence[str],
     dataset_url: str,
     reporter: Reporter,
-    scheduler: str | None = None,
-    workers: int | None = None,
+    place: Place = LOCAL,
     retry_failed: bool = False,
 ) -> Summary:
     """Bring a dataset up to date with a recipe over the inputs and all sources that it already has.
@@ -73,7 +73,7 @@ def run(
         stones = tombstones.load(dataset)
         recipe = purge.without(recipe, stones)
         purge.settle(dataset, recipe, stones)
-        job = _Job(recipe, dataset, reporter, scheduler, workers)
+        job = _Job(recipe, dataset, reporter, place)
         with job:
             if retry_failed:
                 redone |= _forget_failures(dataset, recipe, found)
@@ -92,11 +92,9 @@ def run(
 class _Job:
     """One run. The cluster is started when the first task turns up, so a run with nothing to do is quick."""
 
-    def __init__(
-        self, recipe: Recipe, dataset: Dataset, reporter: Reporter, scheduler: str | None, workers: int | None
-    ) -> None:
+    def __init__(self, recipe: Recipe, dataset: Dataset, reporter: Reporter, place: Place) -> None:
         self.recipe, self.dataset, self.reporter = recipe, dataset, reporter
-        self._where = (scheduler, workers)
+        self._place = place
         self._connection: Any = None
         self._client: distributed.Client | None = None
         self._text = work.dump(recipe)
@@ -114,7 +112,7 @@ class _Job:
     @property
     def client(self) -> distributed.Client:
         if self._client is None:
-            self._connection = cluster.connect(*self._where)
+            self._connection = cluster.connect(self._place, self.reporter.warn)
             self._client = self._connection.__enter__()
             self.reporter.say(f"Dask dashboard: {self._client.dashboard_link}")
         return self._client
@@ -201,6 +199,7 @@ class _Job:
             pending = [self._without_done_intervals(tasks) for tasks in pending]
             video_s = sum(tasks[-1]["source"]["duration_s"] for tasks in pending)
             resources = _common_resources(segment)
+            idle = not pending
             self._drive(name, pending, len(pending), video_s, resources)
         else:
             stage = segment.stages[0]
@@ -212,9 +211,11 @@ class _Job:
                 tasks = [
                     t for t in plan.group_tasks(stage, usable) if t["step"]["key"] not in present[stage.writes.name]
                 ]
+            idle = not tasks
             self._drive(name, [[t] for t in tasks], len(tasks), resources=dict(stage.resources))
         for table in tables:
-            for old in self.dataset.keys(table) - set(usable.table_keys(table)):
+            # Nobody else writes here: where there was nothing to do, what was there is there.
+            for old in (present[table] if idle else self.dataset.keys(table)) - set(usable.table_keys(table)):
                 self.dataset.drop_part(table, old)
 
     def _slices(self, segment: plan.Segment, state: plan.State) -> None:

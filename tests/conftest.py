@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from curate import cluster
+from curate.place import Place
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -31,5 +32,5 @@ def footage() -> Path:
 @pytest.fixture(scope="session")
 def scheduler() -> Iterator[str]:
     """Address of a real two-process Dask cluster that lasts for all tests."""
-    with cluster.connect(None, 2) as client:
+    with cluster.connect(Place(workers=2)) as client:
         yield client.scheduler.address

@@ -12,12 +12,13 @@ import pyarrow as pa
 import typer
 from rich.console import Console
 
-from curate.cluster import ClusterError
 from curate.dataset import Dataset, DatasetBusyError
 from curate.folder import storage_fault, storage_told
 from curate.ledger import AuditError
 from curate.listing import InputError
+from curate.place import ClusterError, PlaceError
 from curate.recipe import RecipeError
+from curate.remote import UrlError, redacted
 from curate.single import VideoError
 from curate.stage import DamagedError
 from curate.work import JobError
@@ -38,7 +39,7 @@ def logs() -> Console:
 
 def stop(message: str, status: int) -> NoReturn:
     """End with a message and no traceback."""
-    print(f"curate: {message}", file=sys.stderr)
+    print(f"curate: {redacted(message)}", file=sys.stderr)
     raise typer.Exit(status)
 
 
@@ -47,7 +48,7 @@ def plain_errors() -> Iterator[None]:
     """Turn the errors that a user can mend into one line and the right exit status."""
     try:
         yield
-    except (RecipeError, InputError) as error:
+    except (RecipeError, InputError, PlaceError, UrlError) as error:
         stop(str(error), WRONG_USE)
     except (ClusterError, DatasetBusyError, JobError, AuditError, VideoError) as error:
         stop(str(error), FAILED)

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from curate import history as runs
 from curate.commands import FAILED, WRONG_USE, DatasetArgument, JsonOption, existing, plain_errors, stop
 from curate.dataset import Dataset, DatasetBusyError
+from curate.lease import holder
 from curate.profile import ENOUGH, difference, drifted
 
 _TOLD = 15
@@ -27,7 +28,8 @@ def history(
     """Show the runs of a dataset: when, how long, how they ended, what they left."""
     with plain_errors():
         opened = existing(dataset)
-        found = told(runs.records(opened)[-most:], busy=_busy(opened))
+        past = runs.records(opened)[-most:]
+        found = told(past, busy=bool(past) and past[-1].state == runs.RUNNING and _busy(opened))
     if json_output:
         typer.echo(json.dumps(found))
         return
@@ -100,6 +102,8 @@ def _profile(named: str) -> dict[str, Any]:
 
 
 def _busy(dataset: Dataset) -> bool:
+    if not dataset.local:
+        return holder(dataset.url) is not None
     try:
         with dataset.locked():
             return False

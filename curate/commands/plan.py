@@ -12,11 +12,14 @@ from rich.table import Table
 
 from curate import recipe as recipes
 from curate.commands import JsonOption, logs, plain_errors
+from curate.commands.placed import placed
 from curate.dataset import Dataset
 from curate.forecast import Forecast, Range, forecast, write
+from curate.place import Place
 from curate.progress import Reporter
 
 
+@placed
 def plan(
     recipe: Annotated[str, typer.Argument(help="A bundled recipe's name or a YAML file.")],
     inputs: Annotated[list[str], typer.Option("-i", "--input", help="As of `curate run`; may be repeated.")],
@@ -30,16 +33,16 @@ def plan(
     price: Annotated[
         float | None, typer.Option("--price-per-hour", min=0, help="Of all workers together, in any currency.")
     ] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Local worker processes, by default one a core.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="stage.parameter=value over the recipe.")] = None,
     json_output: JsonOption = False,
+    *,
+    place: Place,
 ) -> None:
     """Forecast time, disk and cost of a run from a sample of its sources."""
     with plain_errors():
         read = recipes.load(recipe, overrides or [])
         with Reporter(logs(), quiet=json_output) as reporter:
-            made = forecast(read, inputs, count, reporter, scheduler, workers, price)
+            made = forecast(read, inputs, count, reporter, place, price)
         if output:
             write(Dataset(output), made)
     if json_output:

@@ -13,12 +13,15 @@ from curate import report as page
 from curate import tombstones
 from curate.books import read_recipe
 from curate.commands import WRONG_USE, DatasetArgument, JsonOption, existing, logs, plain_errors, stop
+from curate.commands.placed import placed
 from curate.dataset import Dataset
+from curate.place import Place
 from curate.progress import Reporter
 from curate.run import run as run_job
 from curate.takedown import Takedown, Wanted
 
 
+@placed
 def purge(
     dataset: DatasetArgument,
     sources: Annotated[
@@ -36,11 +39,9 @@ def purge(
         typer.Option("--keep-clips", help="Of a character, take out name, face and portrait, but leave the takes."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; write nothing.")] = False,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler; by default this machine's cores are used.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Local worker processes, by default one a core.")] = None,
     json_output: JsonOption = False,
+    *,
+    place: Place,
 ) -> None:
     """Take something out of every table, file and shard, so that no later run brings it back.
 
@@ -52,28 +53,28 @@ def purge(
         stop("--keep-clips goes with --character: a source and a clip go whole", WRONG_USE)
     console = logs()
     with plain_errors():
-        place = existing(dataset)
-        recipe = read_recipe(place)
-        stones = tombstones.load(place)
+        stored = existing(dataset)
+        recipe = read_recipe(stored)
+        stones = tombstones.load(stored)
         if dry_run:
-            wanted = _wanted(place, stones, sources or [], clips or [], characters or [], keep_clips)
-            found = purging.find(place, recipe, stones.with_new(wanted.stones).only_pending())
+            wanted = _wanted(stored, stones, sources or [], clips or [], characters or [], keep_clips)
+            found = purging.find(stored, recipe, stones.with_new(wanted.stones).only_pending())
             told = _told(wanted) | _counted(found) | {"dry_run": True}
         else:
-            with place.locked():
-                place.sweep()
-                stones = tombstones.load(place)
-                wanted = _wanted(place, stones, sources or [], clips or [], characters or [], keep_clips)
-                reported = place.exists(page.PAGE)
+            with stored.locked():
+                stored.sweep()
+                stones = tombstones.load(stored)
+                wanted = _wanted(stored, stones, sources or [], clips or [], characters or [], keep_clips)
+                reported = stored.exists(page.PAGE)
                 stones = stones.with_new(wanted.stones)
-                tombstones.bury(place, stones)
-                counted = _counted(purging.find(place, recipe, stones.only_pending()))
-                purging.settle(place, recipe, stones)
-            recipe = read_recipe(place)
+                tombstones.bury(stored, stones)
+                counted = _counted(purging.find(stored, recipe, stones.only_pending()))
+                purging.settle(stored, recipe, stones)
+            recipe = read_recipe(stored)
             with Reporter(console, quiet=json_output) as reporter:
-                summary = run_job(recipe, [], dataset, reporter, scheduler, workers)
+                summary = run_job(recipe, [], dataset, reporter, place)
             if reported:
-                page.write(place)
+                page.write(stored)
             told = _told(wanted) | counted | {"dry_run": False, "run": asdict(summary)}
     if json_output:
         typer.echo(json.dumps(told))

@@ -12,15 +12,18 @@ from rich.table import Table
 
 from curate import recipe as recipes
 from curate.commands import FAILED, WRONG_USE, JsonOption, logs, plain_errors, stop
+from curate.commands.placed import placed
 from curate.dataset import Dataset
 from curate.forecast import verdict
 from curate.ledger import Step
+from curate.place import Place
 from curate.progress import Reporter
 from curate.run import Summary
 from curate.run import run as run_job
 from schemas import sources
 
 
+@placed
 def run(
     recipe: Annotated[str, typer.Argument(help="A bundled recipe's name (see `curate recipes`) or a YAML file.")],
     output: Annotated[str, typer.Option("-o", "--output", help="The dataset directory; made if it is not there.")],
@@ -34,10 +37,6 @@ def run(
         ),
     ] = None,
     more_inputs: Annotated[list[str] | None, typer.Argument(help="More inputs.", metavar="[PATH]...")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler; by default this machine's cores are used.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Local worker processes, by default one a core.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="stage.parameter=value over the recipe; may be repeated.")
     ] = None,
@@ -46,6 +45,8 @@ def run(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any source or clip failed.")] = False,
     json_output: JsonOption = False,
+    *,
+    place: Place,
 ) -> None:
     """Make or bring up to date a dataset: what is there is not done again, and a killed run is completed."""
     console = logs()
@@ -55,7 +56,7 @@ def run(
         if not given and not Dataset(output).keys(sources.SOURCES.name):
             stop(f"{output} has no sources yet; name some with -i", WRONG_USE)
         with Reporter(console, quiet=json_output) as reporter:
-            summary = run_job(plan, given, output, reporter, scheduler, workers, retry_failed)
+            summary = run_job(plan, given, output, reporter, place, retry_failed)
         off = verdict(Dataset(output), plan)
     if not sum(summary.states["source"].values()):
         stop(

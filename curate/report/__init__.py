@@ -7,9 +7,12 @@ installed package.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
+from urllib.parse import unquote
 
 import jinja2
 
@@ -27,8 +30,13 @@ STATIC = ("report.css", "rules.js", "charts.js", "clip.js", "report.js")
 """Copied as they are; in the order in which the page loads them."""
 
 
-def write(dataset: Dataset) -> str:
-    """Write the report of a finished dataset; returns its path inside the dataset."""
+def write(dataset: Dataset, copy: Path | None = None) -> str:
+    """Write the report of a finished dataset; returns its path inside the dataset.
+
+    Args:
+        copy: a local folder that gets the page too, with the clips that it plays, under the same paths: a browser opens
+            no page in a bucket.
+    """
     steps = [Step(**step) for step in read_summary(dataset)["funnel"]]
     shown = gather(dataset)
     shown.data["clips"]["poster"] = posters.write(dataset, shown.clips)
@@ -43,6 +51,13 @@ def write(dataset: Dataset) -> str:
     scripts = [name for name in STATIC if name.endswith(".js")]
     text = page.render(name=shown.data["name"], scripts=scripts, people=bool(shown.data["people"]))
     dataset.write(PAGE, text.encode())
+    if copy is not None:
+        played = {unquote(path) for path in shown.data["clips"]["file"] if path}
+        for path in [*dataset.tree("report"), *sorted(played)]:
+            target = copy / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with dataset.fetch(path) as source:
+                shutil.copyfile(source, target)
     return PAGE
 
 

@@ -19,6 +19,9 @@ from tzlocal import get_localzone_name
 
 from curate import recipe as recipes
 from curate.commands import FAILED, WRONG_USE, JsonOption, plain_errors, stop
+from curate.commands.placed import placed
+from curate.place import Place
+from curate.remote import checked
 from curate.schedule.store import Schedule, ScheduleError, Store, faults
 
 schedule = typer.Typer(help="Run a recipe again and again over what is new.", no_args_is_help=True)
@@ -36,6 +39,7 @@ def _plain() -> Iterator[None]:
 
 
 @schedule.command()
+@placed
 def add(
     name: Name,
     recipe: Annotated[str, typer.Argument(help="A bundled recipe's name or a YAML file.")],
@@ -46,8 +50,6 @@ def add(
     cron: Annotated[str, typer.Option(help="When: minute hour day-of-month month day-of-week, such as '0 2 * * *'.")],
     timezone: Annotated[str | None, typer.Option(help="Of the hours; by default this machine's.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="stage.parameter=value over the recipe.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Local worker processes.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed, every time.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="A run with failed sources or clips is a failed run.")
@@ -62,6 +64,8 @@ def add(
     webhook: Annotated[
         str | None, typer.Option("--webhook", help="Address that gets a failed run as JSON by POST.")
     ] = None,
+    *,
+    place: Place,
 ) -> None:
     """Remember a recipe, its inputs and when to run it. `curate schedule serve` then does."""
     with _plain():
@@ -76,8 +80,7 @@ def add(
                 timezone=timezone or get_localzone_name(),
                 created=datetime.now(UTC).replace(microsecond=0),
                 overrides=overrides or [],
-                scheduler=scheduler,
-                workers=workers,
+                **vars(place.absolute()),
                 retry_failed=retry_failed,
                 strict=strict,
                 longest_h=longest_h,
@@ -213,6 +216,10 @@ def export(
     name: Annotated[str | None, typer.Argument(help="The schedule, for kubernetes.", metavar="[NAME]")] = None,
     image: Annotated[str | None, typer.Option(help="kubernetes: an image with longtake installed.")] = None,
     claim: Annotated[str | None, typer.Option(help="kubernetes: the volume claim that holds local paths.")] = None,
+    tls_secret: Annotated[
+        str | None,
+        typer.Option("--tls-secret", help="kubernetes: the Secret with ca.crt, tls.crt and tls.key, for tls://."),
+    ] = None,
 ) -> None:
     """Print a systemd unit that serves all schedules, or a Kubernetes CronJob of one."""
     from curate.schedule.units import kubernetes, systemd
@@ -226,7 +233,7 @@ def export(
                 "a CronJob is of one schedule: curate schedule export NAME --as kubernetes --image IMAGE",
                 WRONG_USE,
             )
-        typer.echo(kubernetes(Store().get(name), image, claim), nl=False)
+        typer.echo(kubernetes(Store().get(name), image, claim, tls_secret), nl=False)
 
 
 def _listed(store: Store, name: str) -> dict[str, Any]:
@@ -240,8 +247,12 @@ def _listed(store: Store, name: str) -> dict[str, Any]:
 
 
 def _absolute(given: str) -> str:
-    """A local path that means the same from any folder; an address as it is."""
-    return given if "://" in given else str(Path(given).absolute())
+    """A local path that means the same from any folder; an address as it is, for it holds no credentials.
+
+    Raises:
+        UrlError: it does.
+    """
+    return checked(given) if "://" in given else str(Path(given).absolute())
 
 
 def _lasting(recipe: str) -> str:

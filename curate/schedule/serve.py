@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from curate.progress import WARNING
 from curate.schedule.metrics import Metrics
 from curate.schedule.runs import execute, skipped
 from curate.schedule.store import Schedule, ScheduleError, Store
@@ -122,7 +123,7 @@ class Server:
                 return
             self._say("started", schedule=schedule.name, due=due.isoformat())
             self._metrics.started(schedule.name)
-            run = execute(self._store, schedule, due, self.stop)
+            run = execute(self._store, schedule, due, self.stop, lambda line: self._pass_on(schedule, line))
             self._metrics.ended(run)
             facts = {"id": run.id, "state": run.state, "wall_s": run.wall_s, "exit": run.exit, "error": run.error}
             self._say("ended", schedule=schedule.name, **facts, drift=run.drift, hooks=run.hooks, log=run.log)
@@ -132,6 +133,11 @@ class Server:
             self._say("trouble", schedule=schedule.name, error=f"{type(error).__name__}: {error}")
         finally:
             self._waiting.discard(schedule.name)
+
+    def _pass_on(self, schedule: Schedule, line: str) -> None:
+        """What a run warns of belongs in the log that somebody watches; the rest is in the run's own."""
+        if line.startswith(WARNING):
+            self._say("warning", schedule=schedule.name, warning=line.removeprefix(WARNING))
 
     def _skip(self, schedule: Schedule, due: datetime, why: str) -> None:
         self._metrics.ended(skipped(self._store, schedule, due, why))

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 import yaml
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from curate.place import Place
 
 FOLDER_VARIABLE = "LONGTAKE_SCHEDULES"
 
@@ -68,7 +71,11 @@ class Schedule(BaseModel):
     """Nothing that was due before is caught up with."""
     overrides: list[str] = []
     scheduler: str | None = None
+    """These five are where the work is done, as options of `curate run`."""
     workers: int | None = Field(None, ge=1)
+    tls_ca_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
     retry_failed: bool = False
     strict: bool = False
     """A run that leaves failed sources or clips counts as failed."""
@@ -80,6 +87,16 @@ class Schedule(BaseModel):
     """Program and arguments, started without a shell, with the run as JSON on its standard input."""
     on_failure_webhook: Annotated[str, AfterValidator(_web)] | None = None
     """Gets the run as JSON by POST."""
+
+    @model_validator(mode="after")
+    def _place_can_be(self) -> Schedule:
+        _ = self.place
+        return self
+
+    @property
+    def place(self) -> Place:
+        """Where its runs do their work."""
+        return Place(**{item.name: getattr(self, item.name) for item in fields(Place)})
 
     def due_after(self, moment: datetime) -> datetime:
         """The first time after a moment at which it is due, in UTC."""
@@ -97,8 +114,7 @@ class Schedule(BaseModel):
             words += ["-i", given]
         for override in self.overrides:
             words += ["--set", override]
-        words += ["--scheduler", self.scheduler] if self.scheduler else []
-        words += ["--workers", str(self.workers)] if self.workers else []
+        words += self.place.options()
         words += ["--retry-failed"] if self.retry_failed else []
         return words + (["--strict"] if self.strict else [])
 

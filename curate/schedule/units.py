@@ -9,7 +9,11 @@ from typing import Any
 import yaml
 
 from curate.schedule.runs import STOP_S
-from curate.schedule.store import FOLDER_VARIABLE, Schedule, Store
+from curate.schedule.store import FOLDER_VARIABLE, Schedule, ScheduleError, Store
+
+_TLS = "/etc/longtake/tls"
+_SECRET = {"tls_ca_file": "ca.crt", "tls_cert": "tls.crt", "tls_key": "tls.key"}
+"""Our options by the keys that Kubernetes' TLS Secrets have."""
 
 
 def systemd(store: Store) -> str:
@@ -36,21 +40,40 @@ WantedBy=default.target
 """
 
 
-def kubernetes(schedule: Schedule, image: str, claim: str | None) -> str:
+def kubernetes(schedule: Schedule, image: str, claim: str | None, tls_secret: str | None = None) -> str:
     """A CronJob of `curate run`. Kubernetes keeps the time, refuses overlaps and remembers runs in our place.
 
     Args:
         schedule: which; its recipe must be a bundled one, or lie on the claim.
         image: with longtake installed.
         claim: a persistent volume claim with the local paths, mounted where these lie.
+        tls_secret: a Secret with `ca.crt`, `tls.crt` and `tls.key`, where the scheduler is a `tls://` one.
+
+    Raises:
+        ScheduleError: the schedule's TLS files are this machine's, and no Secret has them.
     """
+    place = schedule.place
+    if place.tls_cert and tls_secret is None:
+        raise ScheduleError(
+            f"{schedule.name}: its TLS files lie on this machine; put them into a Secret with kubectl create secret "
+            f"generic NAME --from-file=ca.crt={place.tls_ca_file} --from-file=tls.crt={place.tls_cert} "
+            f"--from-file=tls.key={place.tls_key}, and export with --tls-secret NAME"
+        )
+    volumes, mounts = [], []
+    if tls_secret:
+        schedule = schedule.model_copy(update={name: f"{_TLS}/{key}" for name, key in _SECRET.items()})
+        # Root's, as the process is: a key that others may read is refused.
+        volumes.append({"name": "tls", "secret": {"secretName": tls_secret, "defaultMode": 0o400}})
+        mounts.append({"name": "tls", "mountPath": _TLS, "readOnly": True})
     container: dict[str, Any] = {"name": "curate", "image": image, "command": ["curate", *schedule.command()]}
     pod: dict[str, Any] = {"restartPolicy": "Never", "containers": [container]}
     if claim:
         folders = [Path(path) for path in (*schedule.inputs, schedule.output) if path.startswith("/")]
         mounted = _common(folders)
-        container["volumeMounts"] = [{"name": "data", "mountPath": mounted}]
-        pod["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]
+        mounts.append({"name": "data", "mountPath": mounted})
+        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": claim}})
+    if volumes:
+        container["volumeMounts"], pod["volumes"] = mounts, volumes
     spec: dict[str, Any] = {"backoffLimit": 2, "template": {"spec": pod}}
     if schedule.longest_h:
         spec["activeDeadlineSeconds"] = round(schedule.longest_h * 3600)

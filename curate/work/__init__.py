@@ -13,6 +13,7 @@ import yaml
 from curate import recipe
 from curate.dataset import Dataset
 from curate.folder import storage_fault, storage_told
+from curate.remote import StoreError
 from curate.stage import DamagedError
 from curate.work.context import PROGRESS, Context, JobError, Receipt, Task, task_name, tell_begun
 from curate.work.ingest import ingest
@@ -50,6 +51,8 @@ def perform(dataset_url: str, recipe_text: str, tasks: Sequence[Task], ticket: s
         except DamagedError as error:
             context.dataset.remove(error.path)  # what is not there is made anew
             raise JobError(f"{dataset_url}: {error}; run the same command again, which makes it anew") from error
+        except StoreError as error:
+            raise JobError(str(error)) from None
         except OSError as error:
             if number := storage_fault(error):
                 raise JobError(storage_told(number, dataset_url)) from error

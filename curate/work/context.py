@@ -17,6 +17,7 @@ from curate import __version__, recipe, tombstones
 from curate.analyze import failure_of
 from curate.dataset import Dataset, to_arrow
 from curate.folder import STORAGE_ERRNOS, storage_fault
+from curate.remote import StoreError
 from curate.sandbox import ChildDiedError, ChildRaisedError, Tables, for_this_thread
 from curate.stage import DamagedError, Row, Stage
 from schemas import Table, errors, sources
@@ -28,6 +29,9 @@ PROGRESS = "longtake-progress"
 
 TELL_EVERY_S = 2.0
 """Seconds between two such messages of a worker: a thousand workers then send the scheduler 500 a second."""
+
+VERSIONED = ("av", "numpy", "opencv-python-headless", "pyarrow", "scenedetect-headless")
+"""Packages whose versions are written with every part, as another one may give other rows."""
 
 
 class JobError(Exception):
@@ -153,7 +157,7 @@ def teller(task: str, from_s: float) -> Callable[[float], None]:
 @lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
     found = {"longtake": __version__}
-    for package in ("av", "numpy", "opencv-python-headless", "pyarrow", "scenedetect-headless"):
+    for package in VERSIONED:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -174,7 +178,8 @@ def failure(error: Exception) -> dict[str, Any]:
 
 
 def raise_if_storage(error: Exception) -> None:
-    """A full or read-only disk, or a damaged file of the dataset, is no input's fault: it must stop the job.
+    """A full or read-only disk, a store that does not answer, or a damaged file of the dataset, is no input's fault:
+    it must stop the job.
 
     Raises:
         OSError: with the errno that the error stands for.
@@ -183,7 +188,9 @@ def raise_if_storage(error: Exception) -> None:
     if isinstance(error, DamagedError):
         raise error
     number = error.number if isinstance(error, ChildRaisedError) else storage_fault(error)
-    if number in STORAGE_ERRNOS:
+    if number == StoreError.NUMBER:
+        raise StoreError(str(error)) from None
+    if number is not None and number in STORAGE_ERRNOS:
         raise OSError(number, os.strerror(number)) from error
 
 

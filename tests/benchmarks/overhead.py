@@ -27,6 +27,7 @@ from rich.table import Table
 from curate import cluster, plan, recipe, work
 from curate.dataset import Dataset
 from curate.keys import digest
+from curate.place import Place
 from schemas.sources import SOURCES
 
 RECIPE = "name: trivial\nstages: {trivial: {}}"
@@ -109,7 +110,7 @@ def main(
         register(Path(scratch))
         text = work.dump(recipe.parse(RECIPE, "recipe"))
         clock = Clock()
-        with cluster.connect(None, workers) as client:
+        with cluster.connect(Place(workers=workers)) as client:
             cluster.threads(client)
             by_engine(client, Dataset(f"{scratch}/warm"), text, 100)
             for number in range(rounds):

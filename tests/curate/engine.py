@@ -11,6 +11,7 @@ from rich.console import Console
 
 from curate import recipe as recipes
 from curate.dataset import Dataset
+from curate.place import Place
 from curate.progress import Reporter
 from curate.run import Summary, run
 from schemas import Table
@@ -33,7 +34,7 @@ def curate(
     """`curate run` in this process, on the tests' cluster."""
     plan = recipes.load(recipe, list(overrides))
     with Reporter(Console(stderr=True), quiet=True) as reporter:
-        return run(plan, [str(i) for i in inputs], str(output), reporter, scheduler, retry_failed=retry_failed)
+        return run(plan, [str(i) for i in inputs], str(output), reporter, Place(scheduler), retry_failed)
 
 
 def rows(dataset: Path, table: Table) -> list[dict[str, Any]]:
@@ -49,5 +50,7 @@ def parts(dataset: Path) -> dict[str, int]:
 
 def fingerprint(dataset: Path) -> dict[str, str]:
     """Checksums of all that must be the same however a dataset came about."""
-    files = [p for p in dataset.rglob("*") if p.is_file() and p.name != ".lock" and p.parent.name != "runs"]
+    files = [
+        p for p in dataset.rglob("*") if p.is_file() and p.name not in (".lock", ".lease") and p.parent.name != "runs"
+    ]
     return {str(p.relative_to(dataset)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}

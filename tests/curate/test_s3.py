@@ -1,61 +1,93 @@
-"""Sources on S3: a real server that speaks S3 on loopback, real workers that fetch from it."""
+"""Jobs on S3: a real server that speaks S3 on loopback, real workers that read from it and write to it."""
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
-import boto3
 import pytest
+from difference import difference
 from engine import RECIPE, rows
+from stores import FAULTS, KEY, SECRET, TOKEN, proxied, s3_server
 
 from schemas import sources
 
+pytest.importorskip("s3fs")
+
+SETTINGS = ("takes.min_s=1", "screen.rules={}", "select.rules={}", "clips.preset=ultrafast", "pack.target_mb=1")
+
 
 @pytest.fixture(scope="module")
-def bucket():
-    """(environment for clients, client) of a fresh server with an empty bucket `reels`."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
-    login = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    client = boto3.client(
-        "s3", endpoint_url=address["AWS_ENDPOINT_URL"], region_name="us-east-1",
-        aws_access_key_id=login["AWS_ACCESS_KEY_ID"], aws_secret_access_key=login["AWS_SECRET_ACCESS_KEY"],
-    )  # fmt: skip
-    client.create_bucket(Bucket="reels")
-    yield {**os.environ, **address, **login}, client
-    client.close()
-    server.stop()
+def server():
+    with s3_server() as server:
+        client = server.client()
+        client.create_bucket(Bucket="reels")
+        client.close()
+        yield server
+
+
+def run(inputs, output):
+    words = [sys.executable, "-m", "curate.cli", "run", RECIPE, "-i", str(inputs), "-o", str(output), "--json"]
+    return [*words, *(word for setting in SETTINGS for word in ("--set", setting))]
 
 
 @pytest.mark.slow
-def test_sources_on_s3_become_shards_and_are_not_fetched_twice(bucket, footage, tmp_path):
-    environment, client = bucket
-    for name in ("takes/mm_struct.mp4", "edited/bikes.mp4"):
-        client.upload_file(str(footage / "footage" / name), "reels", f"raw/{name}")
+def test_sources_on_s3_become_shards_and_are_not_fetched_twice(server, footage, tmp_path):
+    client = server.client()
+    client.upload_file(str(footage / "footage/edited/bikes.mp4"), "reels", "raw/edited/bikes.mp4")
     client.put_object(Bucket="reels", Key="raw/text.mp4", Body=b"no video")
-    command = [
-        sys.executable,
-        "-m",
-        "curate.cli",
-        "run",
-        RECIPE,
-        "-i",
-        "s3://reels/raw",
-        "-o",
-        str(tmp_path / "out"),
-    ]
-    command += ["--json", "--set", "takes.min_s=3", "--set", "screen.rules={}", "--set", "select.rules={}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["states"]["source"] == {"kept": 2, "rejected": 0, "failed": 1}
-    assert {r["path"] for r in rows(tmp_path / "out", sources.SOURCES)} == {
-        "s3://reels/raw/takes/mm_struct.mp4", "s3://reels/raw/edited/bikes.mp4", "s3://reels/raw/text.mp4",
-    }  # fmt: skip
-    assert list((tmp_path / "out/shards").glob("*/*.tar"))
-    again = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert json.loads(again.stdout)["tasks"] == 0
-    assert "secret" not in done.stderr
+    client.close()
+    with proxied(server) as proxy:
+        done = subprocess.run(
+            run("s3://reels/raw", tmp_path / "out"), env=proxy.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["states"]["source"] == {"kept": 1, "rejected": 0, "failed": 1}
+        found = {r["path"] for r in rows(tmp_path / "out", sources.SOURCES)}
+        assert found == {"s3://reels/raw/edited/bikes.mp4", "s3://reels/raw/text.mp4"}
+        assert list((tmp_path / "out/shards").glob("*/*.tar"))
+        proxy.requests.clear()
+        again = subprocess.run(
+            run("s3://reels/raw", tmp_path / "out"), env=proxy.environment, capture_output=True, text=True
+        )
+        assert json.loads(again.stdout)["tasks"] == 0
+        assert not proxy.requests["Get"]
+    assert SECRET not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_dataset_on_a_failing_s3_killed_and_resumed_equals_one_on_a_disk(server, footage, tmp_path):
+    """Nothing of it says with which credentials it was made, though every client logs all that it does."""
+    (tmp_path / "raw").mkdir()
+    shutil.copy(footage / "footage/edited/bikes.mp4", tmp_path / "raw")
+    (tmp_path / "raw/text.mp4").write_text("no video")
+    subprocess.run(run(tmp_path / "raw", tmp_path / "disk"), check=True, capture_output=True)
+    words = run(tmp_path / "raw", "s3://reels/out")
+    log = tmp_path / "log"
+    with proxied(server, dict.fromkeys(FAULTS, 0.02), seed=11) as proxy, log.open("wb") as said:
+        environment = proxy.environment | {"S3FS_LOGGING_LEVEL": "DEBUG", "FSSPEC_LOGGING_LEVEL": "DEBUG"}
+        first = subprocess.Popen(words, env=environment, stdout=said, stderr=said, start_new_session=True)
+        while proxy.requests["Put"] < 20 and first.poll() is None:
+            time.sleep(0.05)
+        os.killpg(first.pid, signal.SIGKILL)
+        assert first.wait() == -signal.SIGKILL
+        second = subprocess.Popen(words, env=environment, stdout=said, stderr=said)
+        while b'"state": "running"' not in log.read_bytes() and proxy.requests["Put"] < 30 and second.poll() is None:
+            time.sleep(0.05)
+        refused = subprocess.run(words, env=environment, capture_output=True, text=True)
+        assert refused.returncode == 1
+        assert f"another run is writing to this dataset (process {second.pid} on" in refused.stderr
+        assert second.wait() == 0, log.read_text()[-3000:]
+        assert proxy.faults.total() > 5
+    server.download("reels", "out", tmp_path / "there")
+    (tmp_path / "there/.lease").unlink()
+    assert not difference(tmp_path / "disk", tmp_path / "there")
+    seen = [log.read_bytes(), refused.stderr.encode(), *(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())]
+    for secret in (SECRET, TOKEN, KEY):
+        assert not any(secret.encode() in text for text in seen)
+    assert b"CALL: put_object" in log.read_bytes()

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from curate import recipe as recipes
 from curate.commands.select import select
 from curate.dataset import Dataset
+from curate.place import Place
 from curate.progress import Reporter
 from curate.run import Summary, run
 from pipelines.longtune.cli import train
@@ -35,7 +36,7 @@ def command(*words: object) -> dict:
 
 def curated(recipe: str, inputs: list[Path], output: Path, scheduler: str, overrides: list[str]) -> Summary:
     with Reporter(Console(stderr=True), quiet=True) as reporter:
-        return run(recipes.load(recipe, overrides), [str(i) for i in inputs], str(output), reporter, scheduler)
+        return run(recipes.load(recipe, overrides), [str(i) for i in inputs], str(output), reporter, Place(scheduler))
 
 
 @pytest.mark.slow

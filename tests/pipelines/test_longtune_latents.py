@@ -22,6 +22,7 @@ from safetensors.torch import load, save
 
 from curate import recipe as recipes
 from curate.dataset import to_arrow
+from curate.place import Place
 from curate.progress import Reporter
 from curate.run import Summary, run
 from curate.workspace import open_workspace
@@ -121,7 +122,7 @@ def test_a_run_of_the_engine_packs_them(model, footage, scheduler, tmp_path):
     def curated(*more: str) -> Summary:
         plan = recipes.load(str(tmp_path / "recipe.yaml"), [*everything, *more])
         with Reporter(Console(stderr=True), quiet=True) as reporter:
-            return run(plan, [str(footage / "footage/takes/mm_struct.mp4")], dataset, reporter, scheduler)
+            return run(plan, [str(footage / "footage/takes/mm_struct.mp4")], dataset, reporter, Place(scheduler))
 
     assert curated().failed == 0
     (take,) = build_index(list_shards(tmp_path / "dataset" / "shards")).takes

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pipelines.longtune.errors import TuneError, UsageError
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)")
+"""An address with a scheme, as a path has it, which takes two slashes for one."""
 
 
 def list_shards(folder: Path, split: str = "train") -> list[Path]:
@@ -14,6 +18,12 @@ def list_shards(folder: Path, split: str = "train") -> list[Path]:
         UsageError: there is no such folder.
         TuneError: it has no tars.
     """
+    if address := _ADDRESS.match(str(folder)):
+        url = f"{address[1]}://{address[2]}"
+        raise UsageError(
+            f"--shards {url}: takes are read at random places, which takes a disk; copy the shards to one first "
+            f"(aws s3 sync {url} shards, gcloud storage rsync -r, azcopy copy --recursive) and name that folder"
+        )
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; --shards takes the folder that holds {split}/*.tar")
     found = sorted((folder / split).glob("*.tar")) or sorted(folder.glob("*.tar"))
