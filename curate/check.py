@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate import packs
 from curate.dataset import Dataset
 from curate.parts import DamagedError, damage
 from curate.stage import Row
@@ -39,6 +40,11 @@ class Finding:
     key: str | None = None
     """The part whose task makes the file anew; None: whatever needs it does."""
 
+    @property
+    def packed(self) -> bool:
+        """Whether it is a pack of parts, which says itself which they are."""
+        return self.table is not None and self.key is None
+
 
 def parts(dataset: Dataset, tell: Callable[[int], None] = lambda _: None) -> list[Finding]:
     """The parts of tables, and of intervals that wait to be joined, whose bytes are not those that were written.
@@ -46,12 +52,16 @@ def parts(dataset: Dataset, tell: Callable[[int], None] = lambda _: None) -> lis
     Args:
         tell: told how many bytes were read.
     """
-    places = {dataset.part(t, k): (t, k) for t in dataset.table_names() for k in sorted(dataset.keys(t))}
+    places = {
+        f"tables/{table}/{name}": (table, None if packs.is_pack(name) else name.removesuffix(packs.SUFFIX))
+        for table in dataset.table_names()
+        for name in sorted(dataset.names(f"tables/{table}"))
+    }
     paths = [*places, *sorted(dataset.tree("intervals"))]
 
     def look(path: str) -> Finding | None:
         try:
-            with dataset.fs.open(dataset.path(path), "rb") as file:
+            with dataset.open(path) as file:
                 what = damage(file)
                 tell(file.tell())
         except FileNotFoundError:
@@ -75,31 +85,33 @@ def files(
     """
     unread = {(found.table, found.key) for found in bad}
     there = {path: size for folder in FOLDERS for path, size in dataset.sizes(folder).items()}
-    mine = [(t.name, key, column) for t, column in FILES.items() for key in sorted(dataset.keys(t.name))]
+    # Of a table with a damaged pack it is not known what its rows stand for.
+    tables = [(t.name, column) for t, column in FILES.items() if (t.name, None) not in unread]
+    named = [
+        (Finding(row[column], "", table, key), row.get("bytes"), row["sha256"])
+        for table, column in tables
+        for key, rows in _parts(dataset, table, {k for t, k in unread if t == table})
+        for row in rows
+        if row[column] is not None
+    ]
 
-    def look(table: str, key: str, column: str) -> list[Finding]:
-        found = []
-        for path, size, checksum in _named(dataset, table, key, column):
-            what = None
-            if path not in there:
-                what = "it is missing"
-            elif size is not None and there[path] != size:
-                what = f"torn: it has {there[path]} of {size} bytes"
-            elif whole and _checksum(dataset, path, tell) != checksum:
-                what = "its bytes are not those that were written"
-            if what:
-                found.append(Finding(path, what, table, key))
-        return found
+    def look(file: Finding, size: int | None, checksum: str) -> Finding | None:
+        if file.path not in there:
+            return replace(file, what="it is missing")
+        if size is not None and there[file.path] != size:
+            return replace(file, what=f"torn: it has {there[file.path]} of {size} bytes")
+        if whole and _checksum(dataset, file.path, tell) != checksum:
+            return replace(file, what="its bytes are not those that were written")
+        return None
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        looked = pool.map(lambda part: look(*part), [part for part in mine if part[:2] not in unread])
-        return [finding for found in looked for finding in found]
+        return [found for found in pool.map(lambda one: look(*one), named) if found]
 
 
 def mend(dataset: Dataset, findings: Sequence[Finding]) -> None:
     """Drop what is damaged, so that the next run makes it anew. Only for the holder of the dataset's lock.
 
-    A part goes before its errors, and a file after its part: a part says which there are.
+    Packs are for `curate.lost`. A part goes before its errors, and a file after its part: a part says which there are.
     """
     for found in findings:
         if found.table == errors.TABLE.name:
@@ -111,20 +123,29 @@ def mend(dataset: Dataset, findings: Sequence[Finding]) -> None:
         dataset.remove(found.path)
 
 
-def _named(dataset: Dataset, table: str, key: str, column: str) -> list[tuple[str, int | None, str]]:
-    """Path, size (None: not known) and checksum of the files that the rows of a part stand for."""
-    try:
-        rows = pq.read_table(pa.BufferReader(dataset.read_parquet(dataset.part(table, key))))
-    except (DamagedError, FileNotFoundError):
-        return []
-    listed: list[Row] = rows.to_pylist()
-    return [(row[column], row.get("bytes"), row["sha256"]) for row in listed if row[column] is not None]
+def _parts(dataset: Dataset, table: str, unread: Set[str | None]) -> Iterator[tuple[str, list[Row]]]:
+    """The parts of a table that can be read, by key."""
+    found = packs.view(dataset, table)
+    for pack in found.packs:
+        for part in pack.parts(dataset, [at for at, key in enumerate(pack.keys) if key not in found.loose]):
+            yield part.key, part.rows.to_pylist()
+
+    def read(key: str) -> list[Row]:
+        try:
+            data = dataset.read_parquet(dataset.part(table, key))
+        except (DamagedError, FileNotFoundError):
+            return []
+        return list(pq.read_table(pa.BufferReader(data)).to_pylist())
+
+    loose = sorted(found.loose.difference(unread))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from zip(loose, pool.map(read, loose), strict=True)
 
 
 def _checksum(dataset: Dataset, path: str, tell: Callable[[int], None]) -> str:
     found = hashlib.sha256()
     try:
-        with dataset.fs.open(dataset.path(path), "rb") as file:
+        with dataset.open(path) as file:
             while block := file.read(_BLOCK):
                 found.update(block)
                 tell(len(block))

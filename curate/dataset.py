@@ -1,20 +1,24 @@
 """The dataset directory: tables as Parquet parts named by task keys, clips, shards, the recipe as run.
 
 A part is put in place in one step, and its presence is what "done" means. A task's errors are written before its
-part, so a part that is there has its errors there too.
+part, so a part that is there has its errors there too. Where there are many, they are gathered (see `curate.packs`).
 """
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.fs
 import pyarrow.parquet as pq
 
+from curate import packs
 from curate.folder import Folder
 from curate.lease import DatasetBusyError, exclusive
 from curate.parts import PROVENANCE, encode_part, seal, verified
@@ -25,29 +29,47 @@ from schemas import Table
 class Dataset(Folder):
     """A dataset directory, local or remote."""
 
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._views: dict[str, packs.View] = {}
+        """What was packed of a table when a part was last sought there."""
+
     def part(self, table: str, key: str) -> str:
         return f"tables/{table}/{key}.parquet"
 
     def keys(self, table: str) -> set[str]:
         """Keys of the parts that are in place."""
-        return {n.removesuffix(".parquet") for n in self.names(f"tables/{table}") if n.endswith(".parquet")}
+        return packs.view(self, table).keys()
+
+    def count(self, table: str) -> int:
+        """How many parts are in place."""
+        return len(packs.view(self, table))
 
     def write_part(self, table: Table, key: str, rows: pa.Table, provenance: Mapping[str, Any]) -> None:
-        """Put a part in place in one step."""
+        """Put a part in place in one step. One of the same key in a pack no longer holds, and goes with `settle`."""
         self.write(self.part(table.name, key), encode_part(table, [rows], provenance))
 
     def drop_part(self, table: str, key: str) -> None:
-        self.remove(self.part(table, key))
+        self.drop_parts(table, [key])
+
+    def drop_parts(self, table: str, keys: Collection[str]) -> None:
+        """Take parts out, so that none of their bytes stays. Only for the holder of the dataset's lock."""
+        if keys:
+            packs.drop(self, table, keys)
 
     def read_part(self, table: Table, key: str, columns: Sequence[str] = ()) -> pa.Table:
         """The rows of a part.
 
         Raises:
             DamagedError: its bytes are not those that were written.
+            FileNotFoundError: it is not there.
         """
-        rows = pq.read_table(
-            pa.BufferReader(self.read_parquet(self.part(table.name, key))), columns=list(columns) or None
-        )
+        try:
+            data = self.read_parquet(self.part(table.name, key))
+        except FileNotFoundError:
+            pack, at = self._packed(table.name, key)
+            return pack.rows(self, at, columns)
+        rows = pq.read_table(pa.BufferReader(data), columns=list(columns) or None)
         return rows.replace_schema_metadata(None)
 
     def read_parquet(self, relative: str) -> bytes:
@@ -67,25 +89,81 @@ class Dataset(Folder):
             return None
 
     def provenance(self, table: str, key: str) -> dict[str, Any]:
-        with self.open(self.part(table, key)) as file:
-            return dict(json.loads((pq.read_schema(file).metadata or {}).get(PROVENANCE, b"{}")))
+        try:
+            with self.open(self.part(table, key)) as file:
+                told = (pq.read_schema(file).metadata or {}).get(PROVENANCE, b"{}").decode()
+        except FileNotFoundError:
+            pack, at = self._packed(table, key)
+            told = pack.provenance(at)
+        return dict(json.loads(told))
+
+    def parts(self, table: str) -> Iterator[tuple[str, pa.Table]]:
+        """Every part of a table one after the other, as stored, with its provenance in the metadata of its schema."""
+        found = packs.view(self, table)
+        for pack in found.packs:
+            for part in pack.parts(self, [at for at, key in enumerate(pack.keys) if key not in found.loose]):
+                yield part.key, part.sealed()
+        for key in sorted(found.loose):
+            data = self.read_parquet(self.part(table, key))
+            yield key, pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+
+    def _packed(self, table: str, key: str) -> tuple[packs.Pack, int]:
+        """Where a part is that is not loose.
+
+        Raises:
+            FileNotFoundError: nowhere.
+        """
+        seen = self._views.get(table)
+        found = seen.find(key) if seen is not None else None
+        if found is None or not self.exists(found[0].path):  # packed, or packed anew, since we looked
+            self._views[table] = packs.view(self, table)
+            found = self._views[table].find(key)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path(self.part(table, key)))
+        return found
 
     def scan(self, table: Table, keys: Iterable[str] | None = None) -> ds.Dataset:
-        """The given parts (all by default) as one lazily read table, in the order of their keys."""
-        chosen = sorted(self.keys(table.name) if keys is None else keys)
-        paths = [self.path(self.part(table.name, key)) for key in chosen]
-        if not paths:
-            return ds.dataset(table.schema.empty_table())
-        return ds.dataset(paths, schema=table.schema, format="parquet", filesystem=self.arrow)
-
-    def table_names(self) -> list[str]:
-        """The tables that have parts."""
-        return sorted({path.split("/")[1] for path in self.tree("tables")})
+        """The given parts (all by default) as one lazily read table: packs first, then loose parts by their keys."""
+        return self._table(table.name, keys, table.schema)
 
     def stored(self, name: str) -> ds.Dataset:
         """A table as its parts have it, whichever version of whichever stage wrote them."""
-        paths = [self.path(self.part(name, key)) for key in sorted(self.keys(name))]
-        return ds.dataset(paths, format="parquet", filesystem=self.arrow)
+        return self._table(name, None, None)
+
+    def _table(self, name: str, keys: Iterable[str] | None, schema: pa.Schema | None) -> ds.Dataset:
+        found = packs.view(self, name)
+        chosen = found.keys() if keys is None else set(keys)
+        paths: list[str] = []
+        pieces: list[pa.Table] = []
+        left = set(chosen)
+        for pack in found.packs:
+            places = [at for at, key in enumerate(pack.keys) if key in chosen and key not in found.loose]
+            left.difference_update(pack.keys[at] for at in places)
+            if len(places) == len(pack.keys):
+                paths.append(self.path(pack.path))
+            elif places:
+                pieces += [part.rows for part in pack.parts(self, places)]
+        paths += [self.path(self.part(name, key)) for key in sorted(left)]
+        # Arrow's own filesystem opens a file in half the time.
+        fs = pa.fs.LocalFileSystem() if self.local else self.arrow
+        files = ds.dataset(paths, schema=schema, format="parquet", filesystem=fs) if paths else None
+        if not pieces:
+            return files or ds.dataset((schema or pa.schema([])).empty_table())
+        some = ds.dataset(pa.concat_tables(pieces).cast(files.schema if files else schema or pieces[0].schema))
+        return ds.dataset([files, some]) if files else some
+
+    def table_names(self) -> list[str]:
+        """The tables that have parts."""
+        return [name for name in sorted(self.folders("tables")) if self.names(f"tables/{name}")]
+
+    def crowded(self, table: str) -> bool:
+        """Whether a table has so many loose parts that they should be packed."""
+        return len(packs.view(self, table).loose) > packs.LOOSE
+
+    def settle(self) -> None:
+        """Finish what a process left that was killed while it packed. Only for the holder of the dataset's lock."""
+        for table in self.table_names():
+            packs.settle(self, table)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -107,7 +185,6 @@ class Dataset(Folder):
                     self.guard = lambda: None
             return
         import fcntl  # only POSIX has it, and only a local dataset needs it
-        import os
 
         os.makedirs(self.root, exist_ok=True)
         with open(f"{self.root}/.lock", "w") as handle:

@@ -61,7 +61,9 @@ class Folder:
     @property
     def arrow(self) -> Any:
         """The filesystem as `pyarrow.dataset` takes it."""
-        return self.fs if self.local else pyarrow.fs.PyFileSystem(ArrowFiles(self.fs))  # type: ignore[abstract]
+        if self.local:
+            return self.fs
+        return pyarrow.fs.PyFileSystem(ArrowFiles(self.fs))  # type: ignore[abstract]  # by its stubs, not in truth
 
     def path(self, relative: str) -> str:
         """The file's full name on its filesystem."""
@@ -179,6 +181,16 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return [f["name"].rsplit("/", 1)[-1] for f in found if f["type"] == "file"]
+
+    def folders(self, relative: str) -> list[str]:
+        """Names of the folders directly in a sub-folder; empty where there is none."""
+        try:
+            if not self.local:
+                self.fs.invalidate_cache()
+            found = self.fs.ls(self.path(relative), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [f["name"].rstrip("/").rsplit("/", 1)[-1] for f in found if f["type"] == "directory"]
 
     def tree(self, relative: str) -> list[str]:
         """Relative paths of all the files below a sub-folder."""

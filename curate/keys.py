@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,14 @@ def digest(value: Any) -> str:
     """A key out of anything that JSON can say. Equal values give equal keys on every machine."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+
+
+def rows_digest(rows: Iterable[Any]) -> str:
+    """A digest of rows in their order, one at a time: all of them as one text would be as large as all of them."""
+    whole = hashlib.sha256()
+    for row in rows:
+        whole.update(json.dumps(row, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+    return whole.hexdigest()[:LENGTH]
 
 
 def stage_digest(stage: Stage) -> str:

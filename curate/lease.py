@@ -289,8 +289,8 @@ def cell(url: str, timeout_s: float = 30.0) -> Cell:
     kind = OBJECT_STORES[scheme(url)]
     fs, root = open_filesystem(url)
     name = f"{root}/{NAME}"
-    kinds: dict[str, Callable[[Any, str, float], Cell]] = {"s3": _S3, "gs": _Gcs, "az": _Azure}
-    return kinds[kind](fs, name, timeout_s)
+    makers: dict[str, Callable[[Any, str, float], Cell]] = {"s3": _S3, "gs": _Gcs, "az": _Azure}
+    return makers[kind](fs, name, timeout_s)
 
 
 class _Cell:

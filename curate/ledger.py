@@ -82,7 +82,7 @@ def build(
 
 def _purged_spans(stones: tombstones.Tombstones, sources: Sequence[Row]) -> Iterator[Row]:
     """A row for each span that was taken out of a source that is there."""
-    for source in sources:
+    for source in sources if stones else ():
         for span in stones.spans(source["source_id"]):
             row = {"kind": "clip", "source_id": source["source_id"], "clip_id": f"{PURGED}-{span.name[:12]}"}
             row |= {"path": source["path"], "state": "rejected", "stage": PURGE, "reason": span.reason}
@@ -155,8 +155,7 @@ def write(dataset: Dataset, book: pa.Table) -> None:
     present = dataset.keys(ledger.TABLE.name)
     if key not in present:
         dataset.write(dataset.part(ledger.TABLE.name, key), part)
-    for old in present - {key}:
-        dataset.drop_part(ledger.TABLE.name, old)
+    dataset.drop_parts(ledger.TABLE.name, present - {key})
 
 
 def _tally(database: duckdb.DuckDBPyConnection, condition: str) -> tuple[int, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from curate import check
+from curate import check, lost
 from curate.check import Finding
 from curate.dataset import Dataset, to_arrow
 from curate.listing import Listing, listing
@@ -50,6 +50,8 @@ def mend(dataset: Dataset, recipe: Recipe, found: Listing, say: Callable[[str], 
         JobError: it is not known any more which inputs the dataset was made of.
     """
     bad = check.parts(dataset) if dataset.local else []
+    if not any(finding.packed for finding in bad):
+        dataset.settle()
     bad += check.files(dataset, bad)
     if not bad:
         return {}
@@ -69,6 +71,8 @@ def drop(dataset: Dataset, recipe: Recipe, bad: Sequence[Finding], found: Listin
     Raises:
         JobError: neither does.
     """
+    lost.settle(dataset, [finding for finding in bad if finding.packed])
+    bad = [finding for finding in bad if not finding.packed]
     kept = list(_kept_inputs(dataset, bad, found))
     redone = _before(dataset, bad)
     check.mend(dataset, bad)

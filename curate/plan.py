@@ -24,6 +24,9 @@ LONGEST_LOOKBACK_S = 4.0
 """An interval is decoded from the split before it on, 5 s earlier or more; a sample may be up to a second wide. A probe
 that looks back further has its sources decoded in one piece."""
 
+INGESTED = ("path", "fingerprint", "user")
+"""Columns of `inputs` that name the task which identifies a path."""
+
 LOCATION = ("path", "paths", "fingerprint")
 """Columns of `sources` that say where a source lies, not what it is: a moved file is not done again."""
 

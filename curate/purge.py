@@ -12,12 +12,11 @@ import json
 import re
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from curate import history
@@ -62,10 +61,9 @@ def settle(dataset: Dataset, recipe: Recipe, tombstones: Tombstones) -> None:
         dataset.remove(path)
     for path in found.tars:
         _repack(dataset, path, fresh)
-    for table, key in found.edit:
-        _edit(dataset, table, key, fresh)
-    for table, key in found.drop:
-        dataset.drop_part(table, key)
+    _edit(dataset, found.edit, fresh)
+    for table, keys in _by_table(found.drop).items():
+        dataset.drop_parts(table, keys)
     if dataset.exists(RECIPE):
         write_recipe(dataset, without(recipe, tombstones))
     history.forget(dataset)
@@ -77,8 +75,8 @@ def find(dataset: Dataset, recipe: Recipe, fresh: Tombstones) -> Removal:
     found = Removal()
     looks = _Parts(fresh, recipe)
     for table in dataset.table_names():
-        for key in sorted(dataset.keys(table)):
-            looks.see(table, key, *_texts(dataset, table, key, fresh))
+        for key, rows in dataset.parts(table):
+            looks.see(table, key, *_texts(table, rows, fresh))
     looks.decide(found)
     for path in dataset.tree(""):
         if path.startswith(("tables/", f"{FOLDER}/")) or path == RECIPE:
@@ -166,13 +164,12 @@ def _opens(stage: Stage) -> bool:
     return isinstance(stage, RowStage) and stage.opens_media and stage.writes.name != faces.PEOPLE.name
 
 
-def _texts(dataset: Dataset, table: str, key: str, fresh: Tombstones) -> tuple[set[str], pa.Table]:
+def _texts(table: str, rows: pa.Table, fresh: Tombstones) -> tuple[set[str], pa.Table]:
     """The sources that a part's rows are of, and its text where names are looked for."""
-    part = pq.ParquetFile(pa.BufferReader(dataset.read_parquet(dataset.part(table, key))))
-    names = part.schema_arrow.names
-    wordy = [f.name for f in part.schema_arrow if fresh.persons and not f.name.endswith("_id")]
+    names = rows.schema.names
+    wordy = [f.name for f in rows.schema if fresh.persons and not f.name.endswith("_id")]
     wanted = ["source_id"] if "source_id" in names else names
-    whole = part.read(columns=list(dict.fromkeys([*wanted, *_wordy(part.schema_arrow, wordy)])))
+    whole = rows.select(list(dict.fromkeys([*wanted, *_wordy(rows.schema, wordy)])))
     if "source_id" in names:
         owners = {str(s)[:WHOLE] for s in whole["source_id"].unique().to_pylist()}
     else:
@@ -219,23 +216,36 @@ def _replies(dataset: Dataset, dropped: set[tuple[str, str]], fresh: Tombstones)
             yield path
 
 
-def _edit(dataset: Dataset, table: str, key: str, fresh: Tombstones) -> None:
-    """Write a part again without what must go, under the same key."""
-    rows = pq.read_table(pa.BufferReader(dataset.read_parquet(dataset.part(table, key))))
-    schema = rows.schema
+def _edit(dataset: Dataset, parts: Sequence[tuple[str, str]], fresh: Tombstones) -> None:
+    """Write parts again without what must go, under the same keys."""
+    for table, keys in _by_table(parts).items():
+        for key, rows in dataset.parts(table):
+            if key in keys:
+                dataset.write(dataset.part(table, key), encode(rows.schema, [_edited(table, rows, fresh)]))
+    dataset.settle()
+
+
+def _edited(table: str, rows: pa.Table, fresh: Tombstones) -> pa.Table:
+    """A part's rows without what must go."""
     if table == sources.INPUTS.name:
         listed = [
             hidden(fresh.owner(row["source_id"])) if fresh.source(row["source_id"]) else row for row in rows.to_pylist()
         ]
-        rows = pa.Table.from_pylist(listed, schema=rows.schema)
-    elif table == errors.TABLE.name:
+        return pa.Table.from_pylist(listed, schema=rows.schema)
+    if table == errors.TABLE.name:
         stay = [not (fresh.source(s) or fresh.spans(s)) for s in map(str, rows["source_id"].to_pylist())]
-        rows = fresh.nameless(rows.filter(pa.array(stay, pa.bool_())))
-    else:
-        rows = fresh.nameless(rows)
-        if table == faces.TRACKS.name:
-            rows = stripped(rows, [t for t in rows["track_id"].to_pylist() if fresh.track(str(t))])
-    dataset.write(dataset.part(table, key), encode(schema, [rows]))
+        return fresh.nameless(rows.filter(pa.array(stay, pa.bool_())))
+    rows = fresh.nameless(rows)
+    if table == faces.TRACKS.name:
+        return stripped(rows, [t for t in rows["track_id"].to_pylist() if fresh.track(str(t))])
+    return rows
+
+
+def _by_table(parts: Sequence[tuple[str, str]]) -> dict[str, set[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for table, key in parts:
+        found[table].add(key)
+    return dict(sorted(found.items()))
 
 
 def _repack(dataset: Dataset, path: str, fresh: Tombstones) -> None:

@@ -211,8 +211,7 @@ class _Made(Dataset):
             present = self.keys(table)
             if key not in present:
                 self.write(self.part(table, key), part)
-            for old in present - {key}:
-                self.drop_part(table, old)
+            self.drop_parts(table, present - {key})
 
 
 _ERRORS = """

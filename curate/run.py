@@ -6,26 +6,28 @@ only state is the parts in place.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import distributed
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate import check, cluster, ledger, mending, plan, purge, tombstones, work
 from curate.books import states, write_recipe, write_summary
 from curate.cluster import Driver
 from curate.dataset import Dataset, to_arrow
 from curate.history import recorded
-from curate.keys import digest
+from curate.keys import digest, rows_digest
 from curate.ledger import Step
 from curate.listing import Listing, listing
 from curate.place import LOCAL, Place
 from curate.progress import Reporter
 from curate.recipe import Recipe
-from curate.stage import FrameProbe, Row, RowStage, TableStage
+from curate.roll import Roll, distinct
+from curate.stage import FrameProbe, RowStage, TableStage
 from curate.tombstones import PURGED
 from curate.work import JobError, Receipt, Task
 from schemas import errors, sources
@@ -99,7 +101,8 @@ class _Job:
         self._client: distributed.Client | None = None
         self._text = work.dump(recipe)
         self._tasks = 0
-        self.state = plan.State([], recipe.tables)
+        self.roll = Roll(sources.SOURCES.schema.empty_table())
+        self.state = plan.State(self.roll, recipe.tables)
         self.source_parts: list[str] = []
 
     def __enter__(self) -> _Job:
@@ -122,32 +125,27 @@ class _Job:
     def ingest(self, found: Listing) -> None:
         """Identify the paths that are new or changed, and bring `sources` up to date."""
         present = self.dataset.keys("inputs")
-        tasks = []
-        current: dict[str, str] = {}
-        for file in found.files.values():
-            key = plan.ingest_key(file.path, file.fingerprint, file.user)
-            current[file.path] = key
-            if key not in present:
-                tasks.append({"kind": "ingest", "key": key, **vars(file)})
-        self._drive("probe", [[task] for task in tasks], len(tasks))
-        rows = self.dataset.scan(sources.INPUTS).to_table().to_pylist()
-        stale = []
-        kept = []
-        for row in rows:
-            key = plan.ingest_key(row["path"], row["fingerprint"], row["user"])
-            if current.get(row["path"], key) == key:
-                kept.append(row)
-            else:
-                stale.append(key)
-        self.state.sources = list(_distinct(kept))
+        keys = {file.path: plan.ingest_key(file.path, file.fingerprint, file.user) for file in found.files.values()}
+        new = [file for file in found.files.values() if keys[file.path] not in present]
+        tasks = ([{"kind": "ingest", "key": keys[file.path], **vars(file)}] for file in new)
+        self._drive("probe", tasks, len(new))
+        rows = self.dataset.scan(sources.INPUTS).to_table()
+        named = list(zip(*(rows[column].to_pylist() for column in plan.INGESTED), strict=True))
+        looked_at = {path for path, fingerprint, _ in named if fingerprint}
+        known = [plan.ingest_key(*row) for row in named]
+        current = [
+            keys.get(path, key) == key and (bool(fingerprint) or path not in looked_at)
+            for key, (path, fingerprint, _) in zip(known, named, strict=True)
+        ]
+        self.roll = distinct(rows.filter(pa.array(current, pa.bool_())))
         self._write_sources()
-        for key in stale:
-            self.dataset.drop_part("inputs", key)
+        stale = [key for key, stays in zip(known, current, strict=True) if not stays]
+        self.dataset.drop_parts("inputs", stale)
+        self._compact([sources.INPUTS.name])
 
     def _write_sources(self) -> None:
         """`sources`, and the errors of those that are none."""
-        rows = self.state.sources
-        key = digest(["sources", sources.SOURCES.version, rows])
+        key = digest(["sources", sources.SOURCES.version, rows_digest(self.roll)])
         self.source_parts = [key]
         present = self.dataset.keys("sources")
         if key not in present:
@@ -159,19 +157,18 @@ class _Job:
                     "error": "MediaError",
                     "message": r["failure"],
                 }
-                for r in rows
-                if r["failure"] and r["failure"] != PURGED
+                for r in self.roll.where(~pc.field("failure").is_null())
+                if r["failure"] != PURGED
             ]
             self.dataset.write_part(errors.TABLE, key, to_arrow(errors.TABLE, problems), {})
-            self.dataset.write_part(sources.SOURCES, key, to_arrow(sources.SOURCES, rows), {})
-        for old in present - {key}:
-            self.dataset.drop_part("sources", old)
+            self.dataset.write_part(sources.SOURCES, key, self.roll.table, {})
+        self.dataset.drop_parts("sources", present - {key})
 
     # -- stages --------------------------------------------------------------------------------------------------
 
     def segments(self) -> bool:
         """Do what is missing of all stages; False: a purged person was found, whose takes have to go first."""
-        self.state = plan.State(self.state.sources, self.recipe.tables)
+        self.state = plan.State(self.roll, self.recipe.tables)
         stones = bool(tombstones.load(self.dataset))
         for segment in plan.segments(self.recipe):
             self.segment(segment)
@@ -182,7 +179,7 @@ class _Job:
     def segment(self, segment: plan.Segment) -> None:
         """Do what is missing of the segment's stages, then drop the parts that no longer belong to the plan."""
         usable = plan.State(
-            [s for s in self.state.sources if not s["failure"]],
+            self.roll.where(pc.field("failure").is_null()),
             self.state.tables,
             self.state.source_keys,
             self.state.global_keys,
@@ -195,12 +192,17 @@ class _Job:
         present = {table: self.dataset.keys(table) for table in tables}
         name = " + ".join(s.name for s in segment.stages)
         if segment.over_sources:
-            pending = list(plan.source_tasks(segment, usable, present, self.recipe.limits.interval_s))
-            pending = [self._without_done_intervals(tasks) for tasks in pending]
-            video_s = sum(tasks[-1]["source"]["duration_s"] for tasks in pending)
-            resources = _common_resources(segment)
-            idle = not pending
-            self._drive(name, pending, len(pending), video_s, resources)
+            # Planned twice: first to count, then one by one, for a hundred thousand tasks are 300 MB.
+            total, video_s = 0, 0.0
+            for tasks in plan.source_tasks(segment, usable, present, self.recipe.limits.interval_s):
+                total, video_s = total + 1, video_s + tasks[-1]["source"]["duration_s"]
+            self._forget_errors(tables, usable, present)
+            pending = map(
+                self._without_done_intervals,
+                plan.source_tasks(segment, usable, present, self.recipe.limits.interval_s),
+            )
+            idle = not total
+            self._drive(name, pending, total, video_s, _common_resources(segment))
         else:
             stage = segment.stages[0]
             if isinstance(stage, TableStage):
@@ -212,11 +214,24 @@ class _Job:
                     t for t in plan.group_tasks(stage, usable) if t["step"]["key"] not in present[stage.writes.name]
                 ]
             idle = not tasks
+            self._forget_errors(tables, usable, present)
             self._drive(name, [[t] for t in tasks], len(tasks), resources=dict(stage.resources))
         for table in tables:
             # Nobody else writes here: where there was nothing to do, what was there is there.
-            for old in (present[table] if idle else self.dataset.keys(table)) - set(usable.table_keys(table)):
-                self.dataset.drop_part(table, old)
+            there = present[table] if idle else self.dataset.keys(table)
+            self.dataset.drop_parts(table, there - set(usable.table_keys(table)))
+        self._compact(tables)
+
+    def _forget_errors(self, tables: Sequence[str], state: plan.State, present: Mapping[str, set[str]]) -> None:
+        """Drop what earlier runs filed of tasks that are done anew: it may be packed, and workers leave packs alone."""
+        missing = {key for table in tables for key in state.table_keys(table) if key not in present[table]}
+        if missing:
+            self.dataset.drop_parts(errors.TABLE.name, missing & self.dataset.keys(errors.TABLE.name))
+
+    def _compact(self, tables: Sequence[str]) -> None:
+        """Have the workers gather the loose parts of tables that have too many."""
+        tasks = [{"kind": "pack", "table": table} for table in tables if self.dataset.crowded(table)]
+        self._drive("pack tables", ([task] for task in tasks), len(tasks), counted=False)
 
     def _slices(self, segment: plan.Segment, state: plan.State) -> None:
         wanted = [need for stage in segment.stages for need in plan.needed_slices(stage, state)]
@@ -239,14 +254,15 @@ class _Job:
     def _drive(
         self,
         name: str,
-        pending: Sequence[list[Task]],
+        pending: Iterable[list[Task]],
         total: int,
         video_s: float = 0.0,
         resources: dict[str, float] | None = None,
+        counted: bool = True,
     ) -> None:
-        if not pending:
+        if not total:
             return
-        self._tasks += total
+        self._tasks += total if counted else 0
         if resources:
             cluster.require_resources(self.client, name, resources)
         client = self.client
@@ -272,8 +288,9 @@ class _Job:
         state = self.state
         tables = {t: state.table_keys(t) for t in [*state.source_keys, *state.global_keys]}
         expected = {key for keys in tables.values() for key in keys} | set(self.source_parts)
-        for old in self.dataset.keys("errors") - expected:
-            self.dataset.drop_part("errors", old)
+        self.dataset.drop_parts("errors", self.dataset.keys("errors") - expected)
+        self._compact(["errors"])
+        self.dataset.settle()  # what a task wrote over a packed part must not stay beside it
         tables["errors"] = sorted(self.dataset.keys("errors"))
         self._drop_files(tables)
         writers = {stage.writes.name: stage.name for stage in self.recipe.stages}
@@ -298,18 +315,6 @@ class _Job:
             self.dataset.remove(path)
 
 
-def _distinct(inputs: Sequence[Row]) -> Iterator[Row]:
-    """One row per content, read from the first of its paths, with the columns of all its rows."""
-    by_id: dict[str, list[Row]] = {}
-    for row in sorted(inputs, key=lambda r: (r["source_id"], r["path"])):
-        by_id.setdefault(row["source_id"], []).append(row)
-    for rows in by_id.values():
-        user: dict[str, Any] = {}
-        for row in reversed(rows):
-            user |= json.loads(row["user"])
-        yield rows[0] | {"paths": [r["path"] for r in rows], "user": json.dumps(user, sort_keys=True)}
-
-
 def _common_resources(segment: plan.Segment) -> dict[str, float]:
     """What a worker needs to run every stage of the segment: the largest wish for each resource."""
     wanted: dict[str, float] = {}
@@ -330,16 +335,16 @@ def _forget_failures(dataset: Dataset, recipe: Recipe, found: Listing) -> mendin
     tables = ["inputs", "sources", "decodes", *(s.writes.name for s in recipe.stages)]
     failed = dataset.keys("errors")
     for table in tables:
-        for key in dataset.keys(table) & failed:
-            redone[table, key] = mending.Before(dataset.seal(table, key), failed=True)
-            dataset.drop_part(table, key)
-    for row in dataset.scan(sources.INPUTS).to_table().to_pylist():
-        if row["failure"] and row["failure"] != PURGED:
-            dataset.drop_part("inputs", plan.ingest_key(row["path"], row["fingerprint"], row["user"]))
-            for file in listing([row["path"]]).files.values():
-                found.files.setdefault(file.path, replace(file, user=row["user"]))
-    for key in failed:
-        dataset.drop_part("errors", key)
+        again = dataset.keys(table) & failed
+        redone |= {(table, key): mending.Before(dataset.seal(table, key), failed=True) for key in again}
+        dataset.drop_parts(table, again)
+    bad = dataset.scan(sources.INPUTS).to_table(filter=~pc.field("failure").is_null()).to_pylist()
+    bad = [row for row in bad if row["failure"] != PURGED]
+    dataset.drop_parts("inputs", [plan.ingest_key(row["path"], row["fingerprint"], row["user"]) for row in bad])
+    for row in bad:
+        for file in listing([row["path"]]).files.values():
+            found.files.setdefault(file.path, replace(file, user=row["user"]))
+    dataset.drop_parts("errors", failed)
     return redone
 
 

@@ -50,7 +50,7 @@ def state(dataset: Dataset) -> dict[str, Any]:
     complete = bool(dataset.keys(ledger.TABLE.name)) and dataset.exists("summary.json")
     found = json.loads(dataset.read("summary.json")) if complete else {"funnel": [], "states": {}}
     rows = dataset.scan(errors.TABLE).to_table(columns=["path", "source_id", "clip_id", "stage", "error", "message"])
-    parts = {name: len(dataset.keys(name)) for name in dataset.table_names()}
+    parts = {name: dataset.count(name) for name in dataset.table_names()}
     to_do = outstanding(dataset) if complete else []
     return {**found, "complete": complete, "to_do": to_do, "errors": rows.to_pylist(), "parts": parts}
 

@@ -19,7 +19,7 @@ from curate.work.context import PROGRESS, Context, JobError, Receipt, Task, task
 from curate.work.ingest import ingest
 from curate.work.rows import group
 from curate.work.source import interval, quarantine, source
-from curate.work.tables import digests, table
+from curate.work.tables import digests, pack, table
 
 KINDS: Mapping[str, Callable[[Context, Task], Receipt]] = {
     "ingest": ingest,
@@ -29,6 +29,7 @@ KINDS: Mapping[str, Callable[[Context, Task], Receipt]] = {
     "group": group,
     "table": table,
     "digests": digests,
+    "pack": pack,
 }
 
 

@@ -84,7 +84,8 @@ class Context:
             problems = [self.purged.told(row) | {"path": row["path"]} for row in problems]
             self.dataset.write_part(errors.TABLE, key, to_arrow(errors.TABLE, problems), provenance)
         else:
-            self.dataset.drop_part(errors.TABLE.name, key)  # of a try that was killed before its part was in place
+            # Of a try in this run that was killed before its part was in place; so it is loose.
+            self.dataset.remove(self.dataset.part(errors.TABLE.name, key))
         self.dataset.write_part(table, key, rows, provenance)
 
     def provenance(self, stage: str | None = None) -> dict[str, Any]:

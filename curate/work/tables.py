@@ -1,4 +1,4 @@
-"""The tasks over whole tables: table stages, and the digests by which row tasks that read their output are named."""
+"""The tasks over whole tables: table stages, digests by which row tasks that read their output are named, packing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from curate import keys
+from curate import keys, packs
 from curate.parts import encode_part
 from curate.stage import TableStage
 from curate.work.context import Context, JobError, Receipt, Task
@@ -49,3 +49,9 @@ def digests(context: Context, task: Task) -> Receipt:
     whole = context.dataset.scan(context.table(task["table"]), task["keys"])
     rows = whole.to_table(columns=task["columns"] or None)
     return Receipt(digests=keys.group_digests(rows, task["by"]))
+
+
+def pack(context: Context, task: Task) -> Receipt:
+    """Gather the loose parts of a table, of which no other task is writing any."""
+    packs.compact(context.dataset, task["table"])
+    return Receipt()

@@ -216,7 +216,7 @@ def proxied(store: Store, shares: Mapping[str, float] | None = None, seed: int =
 
     async def main() -> None:
         connector = TCPConnector(limit=0)
-        timeout = ClientTimeout(total=60)
+        timeout = ClientTimeout(total=None)
         async with ClientSession(connector=connector, auto_decompress=False, timeout=timeout) as session:
             server = web.Server(lambda request: _pass_on(proxy, store, session, request))
             runner = web.ServerRunner(server)

@@ -2,7 +2,7 @@
 for other versions. Certificates are made, and processes started, by the README's commands."""
 
 import json
-import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import dask
+import engine
 import hosts
 import pytest
-from engine import EVERYTHING
 from stores import free_port
 
 from curate import cluster
@@ -232,20 +232,20 @@ def test_options_that_do_not_go_together_are_told_before_anything_starts(words, 
 
 
 @pytest.mark.slow
-def test_workers_that_come_late_are_given_work(footage, tmp_path):
-    """With one worker two batches are under way; with three, six."""
-    from engine import curate
-
+def test_workers_that_come_late_are_given_work(folder, footage, tmp_path):
+    """In one step: with one worker two batches are under way, with three, six."""
+    (tmp_path / "in").mkdir()
+    for number in range(60):
+        shutil.copy(footage / "footage/takes/pancake.mkv", tmp_path / "in" / f"{number}.mkv")
     most = 0
     with cluster.connect(Place(workers=1)) as client:
-        films = sorted((footage / "footage/takes").iterdir())[:6]
-        settings = [*EVERYTHING, "limits.interval_s=2"]
-        run = threading.Thread(target=curate, args=(films, tmp_path / "out", client.scheduler.address, settings))
+        given = ([tmp_path / "in"], tmp_path / "out", client.scheduler.address, [], str(folder / "quick.yaml"))
+        run = threading.Thread(target=engine.curate, args=given)
         run.start()
+        hosts.until(lambda: sum(map(len, client.processing().values())))
         client.cluster.scale(3)
-        client.wait_for_workers(3, timeout=120)
         while run.is_alive():
-            most = max(most, sum(len(tasks) for tasks in client.processing().values()))
+            most = max(most, sum(map(len, client.processing().values())))
             run.join(0.1)
     assert most > 2 * 2
-    assert os.path.exists(tmp_path / "out/summary.json")
+    assert (tmp_path / "out/summary.json").exists()
