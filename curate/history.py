@@ -112,15 +112,19 @@ def profile(dataset: Dataset, run: str | None = None) -> dict[str, Any]:
     of = known[run].profile
     if of is None or not dataset.exists(_profile(of)):
         raise LookupError(f"{dataset.url}: run {run} left no profile, because it is {known[run].state}")
-    return dict(json.loads(dataset.read(_profile(of))))
+    if (told := _read_profile(dataset, of)) is None:
+        raise LookupError(
+            f"{dataset.path(_profile(of))}: the profile of run {run} is damaged; compare with another run"
+        )
+    return told
 
 
 def latest_profile(dataset: Dataset) -> dict[str, Any] | None:
     """What the latest run that ended well left; None if there is none."""
     for run in reversed(_ids(dataset)):
         record = _read(dataset, run)
-        if record is not None and record.profile and dataset.exists(_profile(record.profile)):
-            return dict(json.loads(dataset.read(_profile(record.profile))))
+        if record is not None and record.profile and (told := _read_profile(dataset, record.profile)):
+            return told
     return None
 
 
@@ -137,11 +141,24 @@ def forget(dataset: Dataset) -> None:
         if record.error:
             record.error = "(left out)"
             _write(dataset, record)
-        if dataset.exists(_profile(run)):
-            told = json.loads(dataset.read(_profile(run)))
-            if told["captions"].get("words"):
-                told["captions"]["words"] = {}
-                dataset.write(_profile(run), json.dumps(told).encode())
+        told = _read_profile(dataset, run)
+        captions = told.get("captions") if told else None
+        if not isinstance(captions, dict):
+            dataset.remove(_profile(run))  # nobody can say what stands in it
+        elif told and captions.get("words"):
+            captions["words"] = {}
+            dataset.write(_profile(run), json.dumps(told).encode())
+
+
+def _read_profile(dataset: Dataset, run: str) -> dict[str, Any] | None:
+    """None where there is none, or none that can be read: cut short by a full disk."""
+    if not dataset.exists(_profile(run)):
+        return None
+    try:
+        told = json.loads(dataset.read(_profile(run)))
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
 
 
 def _profile(run: str) -> str:
@@ -160,7 +177,7 @@ def _ids(dataset: Dataset) -> list[str]:
 def _read(dataset: Dataset, run: str) -> Record | None:
     try:
         return Record(**json.loads(dataset.read(f"{FOLDER}/{run}.json")))
-    except (ValueError, TypeError):  # cut short by a full disk, or of a later version
+    except (ValueError, TypeError, RecursionError):  # cut short by a full disk, or of a later version
         return None
 
 

@@ -117,6 +117,10 @@ def _filesystem(given: str) -> tuple[Any, str]:
         fs, path = filesystem(decoded(given))
     except UrlError as error:
         raise InputError(str(error)) from None
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{given}: {error}") from error
+    except OSError as error:  # of an archive or a cache that the address names within another
+        raise InputError(f"{given}: {error.strerror or error}; give the address of what is there") from error
     return fs, os.path.abspath(path) if isinstance(fs, LocalFileSystem) else path
 
 
@@ -152,6 +156,8 @@ def _file(fs: Any, path: str, info: dict[str, Any] | None = None) -> Listed:
         return Listed(url, MISSING, 0, failure="there is no such file")
     except OSError as error:
         return Listed(url, "unreadable", 0, failure=f"cannot be looked at: {error.strerror or error}")
+    except ValueError as error:  # a name that no file can have
+        return Listed(url, "unreadable", 0, failure=f"cannot be looked at: {error}")
 
 
 def _from_list(given: str, fs: Any, path: str) -> Iterator[Listed]:
@@ -163,10 +169,15 @@ def _from_list(given: str, fs: Any, path: str) -> Iterator[Listed]:
                 if path.lower().endswith(".parquet")
                 else csv.read_csv(file, ONE_THREAD, convert_options=PATHS)
             )
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{given}: cannot be read as a list: {str(error).splitlines()[0]}") from error
-    if "path" not in rows.column_names:
-        raise InputError(f"{given}: a list needs a column named 'path'; it has {', '.join(rows.column_names)}")
+        names = rows.column_names
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise InputError(f"{given}: cannot be read as a list: {' '.join(str(error).split())[:300]}") from error
+    if "path" not in names:
+        raise InputError(f"{given}: a list needs a column named 'path'; it has {', '.join(names)}")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"{given}: has two columns named {twice[0]!r}; rename one")
+    if not (pa.types.is_string(kind := rows.schema.field("path").type) or pa.types.is_large_string(kind)):
+        raise InputError(f"{given}: its column 'path' holds {kind}; it must be text")
     base = path.rsplit("/", 1)[0]
     for row in rows.to_pylist():
         target = row.pop("path")

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import models_json_schema
 
 from curate import plugins
+from curate.documents import DocumentError, read_nodes, read_yaml
 from curate.stage import FrameProbe, Stage, TableStage
 from schemas import sources as source_table
 
@@ -115,10 +116,9 @@ def parse(text: str, label: str, overrides: Sequence[str] = ()) -> Recipe:
     if len(text) > LONGEST_RECIPE:
         raise RecipeError(f"{label}: {len(text)} characters are no recipe")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"{label}: no valid YAML: {' '.join(str(error).split())}") from error
+        node, content = read_nodes(text)
+    except DocumentError as error:
+        raise RecipeError(f"{label}: no valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{label}:1: a recipe is a mapping with name, description, limits and stages")
     where = _Where(label, _lines(node))
@@ -167,15 +167,15 @@ def _override(content: dict[str, Any], override: str, where: _Where) -> None:
     if not (equals and dot and parameter):
         raise RecipeError(f"--set {override}: write it as stage.parameter=value, for example takes.min_s=15")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = read_yaml(text)
+    except DocumentError as error:
         raise RecipeError(f"--set {override}: {text!r} is no YAML value") from error
     stages = content.get("stages")
     if owner == "limits":
-        place = content["limits"] = dict(content.get("limits") or {})
+        place = content["limits"] = _mapping(content.get("limits"), override)
         path: tuple[str, ...] = ("limits",)
     elif isinstance(stages, dict) and owner in stages:
-        stages[owner] = place = dict(stages[owner] or {})
+        stages[owner] = place = _mapping(stages[owner], override)
         path = ("stages", owner)
     else:
         known = [*stages, "limits"] if isinstance(stages, dict) else ["limits"]
@@ -183,6 +183,13 @@ def _override(content: dict[str, Any], override: str, where: _Where) -> None:
     *inner, last = parameter.split(".")
     _put(place, [*inner, last], value, override)
     where.lines[(*path, *inner, last)] = 0
+
+
+def _mapping(given: Any, override: str) -> dict[str, Any]:
+    """A copy of the parameters that an override goes among."""
+    if given is not None and not isinstance(given, dict):
+        raise RecipeError(f"--set {override}: the recipe has {given!r:.80} there, which is no mapping of parameters")
+    return dict(given or {})
 
 
 def _put(place: Any, path: Sequence[str], value: Any, override: str) -> None:

@@ -71,6 +71,22 @@ def receive(read: Callable[[int], bytes]) -> tuple[dict[str, Any], Tables]:
     return header, tables
 
 
+def understood(read: Callable[[int], bytes]) -> tuple[dict[str, Any], Tables]:
+    """Read one message of a child, whose memory a damaged file may have overwritten.
+
+    Raises:
+        EOFError: it ended.
+        ChildDiedError: what it says is no message.
+    """
+    try:
+        header, tables = receive(read)
+        if isinstance(header, dict):
+            return header, tables
+    except (ValueError, RecursionError, OverflowError, MemoryError, OSError, pa.ArrowException):
+        pass
+    raise ChildDiedError("gave an answer that cannot be read")
+
+
 class Sandbox:
     """One child at a time, restarted after it dies. For use by one thread."""
 
@@ -102,7 +118,7 @@ class Sandbox:
             stdin = _Pipe(child.stdin.fileno(), lambda pipe: self._wait(pipe, select.POLLOUT, end))
             send(stdin, {"work": work, **header}, tables or {})
             while True:
-                answer, answers = receive(lambda n: self._read(child, n, end))
+                answer, answers = understood(lambda n: self._read(child, n, end))
                 self._started = True
                 if "progress" in answer:
                     if progress:
@@ -120,7 +136,7 @@ class Sandbox:
         except _TooLateError as late:
             self.close()
             raise ChildDiedError(str(late)) from None
-        except (ChildRaisedError, ChildDiedError):
+        except ChildRaisedError:
             raise
         except BaseException:
             self.close()  # an interrupted conversation cannot be taken up again

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import secrets
@@ -18,6 +17,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from curate.dataset import Dataset
 from curate.keys import digest
@@ -61,6 +61,9 @@ class Tombstone:
     @property
     def name(self) -> str:
         return digest(asdict(self))
+
+
+_STONE = TypeAdapter(Tombstone)
 
 
 @dataclass
@@ -216,11 +219,15 @@ def stripped(tracks: pa.Table, which: Sequence[Any]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=tracks.schema)
 
 
+class TombstoneError(Exception):
+    """A tombstone that cannot be read: what it stands for would come back, so nothing may go on."""
+
+
 def load(dataset: Dataset) -> Tombstones:
     """The dataset's tombstones; none in nearly all.
 
     Raises:
-        OSError: one cannot be read. To go on without it would bring back what was purged.
+        TombstoneError: one is damaged.
     """
     names = dataset.names(FOLDER)
     if SALT not in names:
@@ -229,14 +236,19 @@ def load(dataset: Dataset) -> Tombstones:
     pending: list[Tombstone] = []
     for name in sorted(names):
         if name != SALT:
-            try:
-                told = json.loads(dataset.read(f"{FOLDER}/{name}"))
-                told |= {"paths": tuple(told["paths"]), "tracks": tuple(told["tracks"])}
-                (pending if name.startswith(PENDING) else done).append(Tombstone(**told))
-            except (ValueError, LookupError, TypeError) as error:
-                cure = "it says what was purged, and is damaged: restore it from a copy, or remove it and purge again"
-                raise OSError(errno.EIO, cure, dataset.path(f"{FOLDER}/{name}")) from error
+            (pending if name.startswith(PENDING) else done).append(_stone(dataset, f"{FOLDER}/{name}"))
     return Tombstones(bytes.fromhex(dataset.read(f"{FOLDER}/{SALT}").decode()), tuple(done), tuple(pending))
+
+
+def _stone(dataset: Dataset, relative: str) -> Tombstone:
+    try:
+        told = json.loads(dataset.read(relative))
+        return _STONE.validate_python(told)
+    except (ValueError, RecursionError) as error:
+        raise TombstoneError(
+            f"{dataset.path(relative)}: is damaged, and what was purged by it would come back; restore the file, or "
+            "remove it and purge again"
+        ) from error
 
 
 def bury(dataset: Dataset, tombstones: Tombstones) -> None:

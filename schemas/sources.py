@@ -23,7 +23,7 @@ _PROBE = [
         "seekable", pa.bool_(), "every packet has a unique timestamp, so that the source may be decoded in intervals"
     ),
     column("split_pts", pa.list_(pa.int64()), "timestamps of keyframes at least 5 s apart, ticks"),
-    column("audio_codec", pa.string(), "codec of the first audio stream; null when there is none"),
+    column("audio_codec", pa.string(), "codec of the first audio stream that can be decoded; null when there is none"),
     column("audio_rate", pa.int32(), "sample rate of the first audio stream, Hz"),
     column("audio_channels", pa.int32(), "channels of the first audio stream"),
 ]

@@ -9,7 +9,16 @@ ROOT = Path(__file__).parents[1]
 ALLOWED = {
     "schemas": {"schemas"},
     "curate": {"schemas", "curate"},
-    "stages": {"schemas", "stages", "curate.stage", "curate.media", "curate.keys", "curate.models", "curate.rules"},
+    "stages": {
+        "schemas",
+        "stages",
+        "curate.stage",
+        "curate.media",
+        "curate.keys",
+        "curate.models",
+        "curate.rules",
+        "curate.documents",
+    },
     "pipelines": {"schemas", "curate", "stages", "pipelines"},
 }
 VERB = {f"curate.{name}" for name in ("books", "commands", "dataset", "recipe", "sandbox", "single", "workspace")}

@@ -21,6 +21,7 @@ from curate.recipe import RecipeError
 from curate.remote import UrlError, redacted
 from curate.single import VideoError
 from curate.stage import DamagedError
+from curate.tombstones import TombstoneError
 from curate.work import JobError
 
 WRONG_USE = 2
@@ -50,7 +51,7 @@ def plain_errors() -> Iterator[None]:
         yield
     except (RecipeError, InputError, PlaceError, UrlError) as error:
         stop(str(error), WRONG_USE)
-    except (ClusterError, DatasetBusyError, JobError, AuditError, VideoError) as error:
+    except (ClusterError, DatasetBusyError, JobError, AuditError, TombstoneError, VideoError) as error:
         stop(str(error), FAILED)
     except (DamagedError, pa.ArrowInvalid, duckdb.Error) as error:
         told = f"{error}; curate check names what is damaged, and the next curate run makes it anew"

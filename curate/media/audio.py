@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from curate.media.container import open_media
+from curate.media.container import open_media, sound_streams
 from curate.media.video import Timing
 
 LEAD_S = 1.0
@@ -24,13 +24,16 @@ def samples(
 ) -> Iterator[np.ndarray]:
     """Yield float32 blocks (channels, n) that together cover exactly [start_s, end_s) of an audio stream.
 
+    Args:
+        track: which of the audio streams that can be decoded.
+
     Packets that cannot be decoded leave silence. Yields nothing where the source has no sound in the span.
     """
     wanted = round((end_s - start_s) * rate)
     done = 0
     zero_s = timing.start_pts * timing.base + start_s
     with open_media(path) as container:
-        stream = container.streams.audio[track]
+        stream = sound_streams(container)[track]
         if zero_s > LEAD_S:
             target = max(0, int((zero_s - LEAD_S) / (stream.time_base or Fraction(1, 1000))))
             with suppress(av.error.FFmpegError):  # some demuxers refuse a time before the first sound: read from there
@@ -45,7 +48,7 @@ def samples(
             if place >= wanted:
                 break
             if place > done:
-                yield np.zeros((channels, place - done), np.float32)
+                yield from _silence(channels, place - done, rate)
                 done = place
             part = block[:, max(0, done - place) : wanted - place]
             if part.shape[1]:
@@ -54,7 +57,13 @@ def samples(
             if done >= wanted:
                 return
         if 0 < done < wanted:
-            yield np.zeros((channels, wanted - done), np.float32)
+            yield from _silence(channels, wanted - done, rate)
+
+
+def _silence(channels: int, samples: int, rate: int) -> Iterator[np.ndarray]:
+    """A second at a time: a gap in a broadcast's clock may be a day long."""
+    for done in range(0, samples, rate):
+        yield np.zeros((channels, min(rate, samples - done)), np.float32)
 
 
 def _blocks(

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 
 from curate.folder import storage_fault
-from curate.media.container import MediaError
+from curate.media.container import CONVERT, MediaError
 from curate.media.copy_plan import CannotCopyError, copy_plan
 from curate.media.encode import Box, Hide, encode_clip
 from curate.media.encoder import Encoding, Mode
@@ -64,7 +64,7 @@ def write_clip(
         made, why = None, f"a copy was not right: {error}"
     if made is None:
         out.unlink(missing_ok=True)
-        made = encode_clip(reader, span, how, out, box, hide)
+        made = _encoded(reader, span, how, out, box, hide)
         if len(made.times) != span.frames:
             raise MediaError(
                 f"{len(made.times)} pictures were decoded where the analysis saw {span.frames}; "
@@ -81,6 +81,18 @@ def write_clip(
         "encode" if why else "smart",
         why,
     )
+
+
+def _encoded(reader: Reader, span: Span, how: Encoding, out: Path, box: Box | None, hide: Hide | None) -> Intended:
+    try:
+        return encode_clip(reader, span, how, out, box, hide)
+    except (MemoryError, OSError):
+        raise  # the child's limit, or the disk's: not the file's fault
+    except (av.error.FFmpegError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise MediaError(
+            f"a clip cannot hold the pictures or times that the source has there ({why}); {CONVERT}"
+        ) from error
 
 
 def _spliced(reader: Reader, span: Span, how: Encoding, out: Path, box: Box | None, hide: Hide | None) -> Intended:

@@ -29,7 +29,7 @@ from curate.media.h264 import (
     read_record,
     split,
 )
-from curate.media.spans import Span
+from curate.media.spans import LONGEST_PICTURE_S, Span
 from curate.media.verify import digest
 from curate.media.video import Timing, seek
 
@@ -120,6 +120,9 @@ def copy_plan(path: str, timing: Timing, span: Span, max_gop_s: float | None) ->
         raise CannotCopyError("no IDR picture inside the take to copy from")
     if pictures[0] != span.start_pts or len(pictures) != span.frames:
         raise CannotCopyError(f"the take has {span.frames} pictures, but {len(pictures)} packets in its place")
+    longest = max(b - a for a, b in pairwise([*pictures, span.end_pts]))
+    if longest * timing.base > LONGEST_PICTURE_S:
+        raise CannotCopyError("a picture of the take stands for more than an hour")
     units = scan.units[first:]
     _check_order(scan.units, pictures)
     copied = units[: _clean_prefix(units, [pts for pts in pictures if pts >= units[0].pts])]

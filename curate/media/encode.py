@@ -16,7 +16,7 @@ from curate.media.blur import blurred
 from curate.media.container import MediaError
 from curate.media.encoder import Encoding, encoder_name, set_up
 from curate.media.frame import Frame, cropped
-from curate.media.spans import Reader, Span
+from curate.media.spans import LONGEST_PICTURE_S, Reader, Span
 from curate.media.verify import Intended, Proof, pixels
 
 Box = tuple[float, float, float, float]
@@ -61,7 +61,7 @@ def encode_clip(
     with av.open(str(out), "w", format="mp4", container_options=MP4) as file:
         video = cast(av.VideoStream, file.add_stream(encoder_name(how)))
         set_up(video.codec_context, first, timing.base, reader.fps, reader.aspect, how)
-        sound = AudioTrack(file, reader.path, timing, span, how.audio_bitrate) if reader.audio else None
+        sound = AudioTrack(file, reader, span, how.audio_bitrate) if reader.audio else None
 
         def mux(packets: list[av.Packet]) -> None:
             for packet in packets:
@@ -74,6 +74,11 @@ def encode_clip(
             picture.pts = current.pts - span.start_pts
             picture.time_base = timing.base
             picture.duration = (following.pts if following else span.end_pts) - current.pts
+            if picture.duration * timing.base > LONGEST_PICTURE_S:
+                raise MediaError(
+                    f"a picture stands for {float(picture.duration * timing.base):.0f} s at {current.t_s:.3f} s, more "
+                    "than an hour, so the source's timestamps are damaged there"
+                )
             picture.pict_type = av.video.frame.PictureType.NONE
             durations[picture.pts] = picture.duration
             mux(video.encode(picture))

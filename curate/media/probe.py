@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from curate.media.container import MediaError, film_stream, open_media
+from curate.media.container import CONVERT, MediaError, film_stream, open_media, sound_streams
 
 SPLIT_EVERY_S = 5.0
 """Keyframes kept as places to split, seconds apart at least: an all-intra file would otherwise list every frame."""
@@ -20,6 +20,18 @@ SPLIT_EVERY_S = 5.0
 LOOKBACK_S = 1.0
 """A split is only offered where the pictures since the split before it span more than this, a whole cell of the slowest
 probe's grid, so that whoever starts decoding one split early has seen the last sample that a probe may look back on."""
+
+
+LONGEST_S = 7 * 86400.0
+"""A week. What claims more has a timestamp that is damaged; its sound alone would fill 20 GB of scratch space."""
+
+FARTHEST_S = 4e9
+"""Recordings that begin at the time of day count from 1970 or, by NTP, from 1900."""
+
+LARGEST_PX = 16384
+"""The longest side that x264 encodes: 16K film has 15360 px."""
+
+REWRAP = "write them anew, for example with ffmpeg -fflags +genpts -i IN -c copy OUT.mkv"
 
 
 def probe(path: str, sound_only: bool = False) -> dict[str, Any]:
@@ -35,12 +47,13 @@ def probe(path: str, sound_only: bool = False) -> dict[str, Any]:
         MediaError: the file has no video that could be read.
     """
     with open_media(path) as container:
-        if sound_only and container.streams.audio and not _has_film(container):
+        if sound_only and sound_streams(container) and not _has_film(container):
             return _heard(container) | _audio(container)
         stream = film_stream(container)
         pts, durations, key_pts, complete = _packets(container, stream)
         if not len(pts):
             raise MediaError("the video stream has no packets; the file is truncated or still being written")
+        _check_clock(int(pts[0]), int(pts[-1]), stream.time_base or Fraction(1, 1000))
         return _describe(container, stream, pts, durations, key_pts, complete, _rotation(path)) | _audio(container)
 
 
@@ -54,7 +67,7 @@ def _has_film(container: av.container.InputContainer) -> bool:
 
 def _heard(container: av.container.InputContainer) -> dict[str, Any]:
     """What the columns about time say of a file with sound only: on the clock of its first audio stream."""
-    stream = container.streams.audio[0]
+    stream = sound_streams(container)[0]
     base = stream.time_base or Fraction(1, 1000)
     start, end = None, None
     with suppress(av.error.FFmpegError):  # the readable part is used
@@ -64,8 +77,22 @@ def _heard(container: av.container.InputContainer) -> dict[str, Any]:
                 end = max(end or packet.pts, packet.pts + (packet.duration or 0))
     if start is None or end is None:
         raise MediaError("the audio stream has no packets; the file is truncated or still being written")
+    _check_clock(start, end, base)
     times = {"time_base_num": base.numerator, "time_base_den": base.denominator, "start_pts": start, "rotation": 0}
     return times | {"container": container.format.name, "duration_s": float((end - start) * base), "seekable": False}
+
+
+def _check_clock(first: int, last: int, base: Fraction) -> None:
+    """Refuse times that are no film's: all that is worked out from them later then stays within 64 bits and a disk.
+
+    Raises:
+        MediaError: the film would begin or last too long.
+    """
+    length_s = float((last - first) * base)
+    if length_s > LONGEST_S:
+        raise MediaError(f"its timestamps span {length_s:.3g} s, more than a week, so they are damaged; {REWRAP}")
+    if abs(first * base) > FARTHEST_S:
+        raise MediaError(f"its timestamps begin at {float(first * base):.3g} s, so they are damaged; {REWRAP}")
 
 
 def _packets(
@@ -116,6 +143,8 @@ def _describe(
     if not stream.codec_context.width or not stream.codec_context.height:
         raise MediaError("the video stream has no picture size; its header is damaged")
     width, height = stream.codec_context.width, stream.codec_context.height
+    if max(width, height) > LARGEST_PX:
+        raise MediaError(f"its pictures of {width} x {height} px exceed {LARGEST_PX} px a side; {CONVERT}")
     if rotation in (90, 270):
         width, height = height, width
     return {
@@ -168,7 +197,7 @@ def _splits(pts: np.ndarray, key_pts: np.ndarray, base: Fraction) -> list[int]:
 
 
 def _audio(container: av.container.InputContainer) -> dict[str, Any]:
-    if not container.streams.audio:
+    if not sound_streams(container):
         return {"audio_codec": None, "audio_rate": None, "audio_channels": None}
-    context = container.streams.audio[0].codec_context
+    context = sound_streams(container)[0].codec_context
     return {"audio_codec": context.name, "audio_rate": context.sample_rate, "audio_channels": context.channels}

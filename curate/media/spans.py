@@ -11,6 +11,10 @@ from curate.media.container import film_stream, open_media
 from curate.media.frame import Frame
 from curate.media.video import Decode, Timing
 
+LONGEST_PICTURE_S = 3600.0
+"""How long a picture of a clip may stand, seconds: a broadcast's clock may jump by a day, and a clip of that would be
+filled with as much silence."""
+
 
 @dataclass(frozen=True)
 class Span:

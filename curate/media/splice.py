@@ -59,7 +59,7 @@ def splice_clip(reader: Reader, span: Span, plan: CopyPlan, how: Encoding, out: 
             video = box.add_stream_from_template(film_stream(source))
         video.codec_context.extradata = plan.sets.record()
         video.time_base = timing.base
-        sound = AudioTrack(box, reader.path, timing, span, how.audio_bitrate) if reader.audio else None
+        sound = AudioTrack(box, reader, span, how.audio_bitrate) if reader.audio else None
         for coded in chain(head, _copies(reader, plan), tail):
             box.mux(clock.packet(coded, video, timing.base))
             reader.progress(timing.seconds(coded.pts))

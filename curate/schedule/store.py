@@ -22,6 +22,7 @@ import yaml
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from curate.documents import DocumentError, read_yaml
 from curate.place import Place
 
 FOLDER_VARIABLE = "LONGTAKE_SCHEDULES"
@@ -156,17 +157,17 @@ class Store:
         """
         path = self._file(name)
         try:
-            values = yaml.safe_load(path.read_text())
+            values = read_yaml(path.read_bytes())
             if not isinstance(values, dict):
                 raise ScheduleError(f"{path}: a schedule is a mapping of keys to values")
             found = Schedule.model_validate(values)
         except FileNotFoundError as error:
             known = ", ".join(self.names()) or "there is none yet; curate schedule add makes one"
             raise ScheduleError(f"no schedule {name!r} in {self.folder}: {known}") from error
-        except yaml.YAMLError as error:
-            raise ScheduleError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
         except ValidationError as error:
             raise ScheduleError(f"{path}: {faults(error)}") from error
+        except DocumentError as error:
+            raise ScheduleError(f"{path}: not YAML: {error}") from error
         if found.name != name:
             raise ScheduleError(f"{path}: says its name is {found.name!r}; rename the file or the schedule")
         return found
@@ -218,11 +219,12 @@ class Store:
         """The runs, the oldest first. One that neither ended nor is under way has the state `killed`."""
         path = self.beside(name) / "history.jsonl"
         found: dict[str, dict[str, Any]] = {}
-        for line in path.read_text().splitlines() if path.exists() else []:
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
             try:
                 row = json.loads(line)
-                found[row["id"]] = row
-            except (ValueError, KeyError, TypeError):  # cut short by a kill or a full disk
+                if {"id", "state"} <= row.keys():
+                    found[row["id"]] = row
+            except (ValueError, AttributeError, TypeError, RecursionError):  # cut short by a kill or a full disk
                 continue
         rows = list(found.values())
         under_way = self.running(name)

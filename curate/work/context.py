@@ -123,8 +123,13 @@ class Context:
             except ChildDiedError as error:
                 if attempt == limits.attempts:
                     message = f"the decoding process {error}, {attempt} times out of {attempt}"
-                    raise QuarantinedError(f"{message}; the file is damaged or hostile") from None
+                    raise QuarantinedError(f"{message}; the file is damaged or hostile{_cure(error)}") from None
         raise AssertionError("attempts is at least 1")
+
+
+def _cure(error: ChildDiedError) -> str:
+    """What to try with a file that is neither, but larger than most."""
+    return ", or needs a higher limits.memory_gib" if "memory" in str(error) else ""
 
 
 def task_name(source_id: str, start_pts: int | None) -> str:

@@ -7,9 +7,9 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from curate.documents import DocumentError, read_yaml
 from pipelines.filmmaker.scenes import SCENES
 from pipelines.filmmaker.texture import FPS
 
@@ -128,11 +128,11 @@ def bundled() -> Path:
 def read_storyboard(path: Path) -> Storyboard:
     """Read and check a storyboard; raises `StoryboardError` with every fault and where it is."""
     try:
-        return Storyboard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Storyboard.model_validate(read_yaml(path.read_bytes()))
+    except DocumentError as error:
+        raise StoryboardError(f"{path} is not YAML: {error}") from error
     except OSError as error:
         raise StoryboardError(f"cannot read the storyboard {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StoryboardError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         faults = [
             f"{'.'.join(map(str, fault['loc'])) or 'storyboard'}: {fault['msg'].removeprefix('Value error, ')}"

@@ -283,12 +283,16 @@ def load_config(name: str) -> Config:
     if name in bundled():
         text = (resources.files("pipelines.longtune") / "configs" / f"{name}.yaml").read_text()
     elif path.is_file():
-        text = path.read_text()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name}: cannot be read as a config: {error}") from error
     else:
         raise UsageError(f"{name}: no such config; give a YAML file or one of: {', '.join(bundled())}")
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # PyYAML's own, and what its constructors raise: a date of the 13th month is a ValueError.
         raise UsageError(f"{name}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{name}: a config is a mapping with the keys {', '.join(Config.model_fields)}")

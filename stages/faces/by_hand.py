@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
+
+from curate.documents import DocumentError, read_yaml
 
 MOST_BYTES = 16 << 20
 """Of a file of corrections: a hundred thousand of them."""
@@ -29,12 +30,12 @@ def read_corrections(path: str, kind: TypeAdapter[T], form: str) -> T:
             text = file.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
             raise ValueError(f"{path}: has more than {MOST_BYTES} bytes, and is not read")
-        return kind.validate_python(yaml.safe_load(text) or {})
+        return kind.validate_python(read_yaml(text) or {})
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{path}: {where}: {first['msg']}; the form is {form}") from None
+    except DocumentError as error:
+        raise ValueError(f"{path}: is no YAML: {error}") from None

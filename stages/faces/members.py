@@ -20,7 +20,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
+
+from curate.documents import read_yaml
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 OTHER_PICTURES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".tif", ".tiff")
@@ -190,14 +191,14 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             if path.suffix.lower() == ".csv":
                 given = _csv(text)
             else:
-                given = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+                given = json.loads(text) if path.suffix.lower() == ".json" else read_yaml(text)
     except CastError:
         raise
     except UnicodeDecodeError as error:
         raise CastError(f"{path}: is no UTF-8 (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise CastError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, csv.Error, yaml.YAMLError, pa.ArrowException, RecursionError) as error:
+    except (ValueError, csv.Error, pa.ArrowException, RecursionError) as error:
         raise CastError(f"{path}: cannot be read as {path.suffix[1:]}: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
         raise CastError(f"{path}: is no table; {form}")

@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from curate.media.audio import samples
-from curate.media.container import open_media
+from curate.media.container import open_media, sound_streams
 from curate.media.video import Timing
 
 RATE = 16000
@@ -31,7 +31,7 @@ class Sound:
 
     Attributes:
         samples: (n,) int16 at `RATE`, a memory map: an hour is 115 MB on disk and next to nothing in memory.
-        track: which audio track, from 0, of how many.
+        track: which audio track that can be decoded, from 0, of how many.
     """
 
     samples: np.ndarray
@@ -81,9 +81,9 @@ def film_track(path: str) -> tuple[int, int]:
         NoSoundError: there is none.
     """
     with open_media(path) as container:
-        streams = container.streams.audio
+        streams = sound_streams(container)
         if not streams:
-            raise NoSoundError("no audio track")
+            raise NoSoundError("no audio track" + (" that can be decoded" if container.streams.audio else ""))
         kinds = [stream.disposition for stream in streams]
         others = [any(kind & getattr(av.stream.Disposition, name) for name in NOT_THE_FILM) for kind in kinds]
         default = [bool(kind & av.stream.Disposition.default) for kind in kinds]

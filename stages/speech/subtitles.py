@@ -158,7 +158,7 @@ def inside(path: str, timing: Timing, language: str | None, seconds: float) -> S
     """
     zero = float(timing.start_pts * timing.base)
     with open_media(path) as container:
-        able = [s for s in container.streams.subtitles if s.codec_context.name in TEXT_CODECS]
+        able = [s for s in container.streams.subtitles if s.codec_context and s.codec_context.name in TEXT_CODECS]
         forced, default = av.stream.Disposition.forced, av.stream.Disposition.default
         able = [s for s in able if not s.disposition & forced]  # those tell foreign lines only
         if not able:

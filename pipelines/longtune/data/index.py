@@ -108,11 +108,7 @@ def build_index(shards: Sequence[Path], cache: Path | None = None) -> Index:
             continue
         sizes.append(stat.st_size)
         stamp = [stat.st_size, stat.st_mtime_ns]
-        known = before.get(path.name)
-        if known is not None and known["stamp"] == stamp:
-            found, wrong = _from_json(known, number)
-        else:
-            found, wrong = _scan(path, number, tars)
+        found, wrong = _from_json(before.get(path.name), stamp, number) or _scan(path, number, tars)
         takes += found
         notes += wrong
         kept[path.name] = {
@@ -340,11 +336,19 @@ def _read_cache(cache: Path | None) -> dict[str, Any]:
     try:
         values = json.loads(cache.read_text())
         return dict(values["shards"]) if values["version"] == _VERSION else {}
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return {}
 
 
-def _from_json(known: dict[str, Any], number: int) -> tuple[list[Entry], list[Note]]:
+def _from_json(known: Any, stamp: list[int], number: int) -> tuple[list[Entry], list[Note]] | None:
+    """What a cache holds of a shard; None if that is of another state of it, or broken."""
+    try:
+        return _known(known, number) if known["stamp"] == stamp else None
+    except (LookupError, TypeError, AttributeError):
+        return None
+
+
+def _known(known: dict[str, Any], number: int) -> tuple[list[Entry], list[Note]]:
     takes = [
         Entry(
             number,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,10 +106,13 @@ class _Layout:
     def read(self, first: int, end: int) -> Tensor:
         """Frames [first, end) as they lie: float16, shape (frames, channels, height, width)."""
         frame = 2 * math.prod(self._shape[1:])
+        there = self._file.seek(0, os.SEEK_END) - self._start
+        if not 0 <= first < end <= self._shape[0] or there < end * frame:  # before so much memory is asked for
+            raise BadTakeError(f"has {self._shape[0]} latents by its header, and not as many in its member")
         self._file.seek(self._start + first * frame)
         data = bytearray((end - first) * frame)
-        if not 0 <= first < end <= self._shape[0] or self._file.readinto(data) < len(data):
-            raise BadTakeError(f"has {self._shape[0]} latents by its header, and not as many in its member")
+        if self._file.readinto(data) < len(data):
+            raise BadTakeError("ends within its latents")
         return torch.frombuffer(data, dtype=torch.float16).view(-1, *self._shape[1:])
 
 

@@ -85,6 +85,8 @@ def _stream(container: av.container.InputContainer) -> tuple[av.VideoStream, Fra
     if not container.streams.video:
         raise BadTakeError("has no video stream")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise BadTakeError("is of a codec that cannot be decoded here")
     if not 0 < stream.width * stream.height <= MOST_PIXELS:
         raise BadTakeError(f"has frames of {stream.width}x{stream.height}")
     if stream.time_base is None or stream.duration is None:
