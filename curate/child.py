@@ -7,6 +7,7 @@ its parent does.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import resource
 import signal
@@ -86,6 +87,7 @@ def main() -> None:
             header, tables = receive(read)
         except EOFError:
             return
+        _limit_cpu(header.pop("cpu_s"))
         try:
             answer, results = WORK[header.pop("work")](header, tables, _Heart(answers))
         except Exception as error:
@@ -125,6 +127,16 @@ def _limit(memory: int) -> None:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         resource.setrlimit(resource.RLIMIT_DATA, (psutil.Process().memory_info().data + memory, hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _limit_cpu(seconds: float | None) -> None:
+    """Cap the processor time of the work in hand, of all threads together; the system kills the process beyond it."""
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if seconds is not None:
+        wanted = math.ceil(time.process_time() + seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    else:
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
 
 def _end_with_parent(parent: int) -> None:

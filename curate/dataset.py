@@ -187,7 +187,8 @@ class Dataset(Folder):
         import fcntl  # only POSIX has it, and only a local dataset needs it
 
         os.makedirs(self.root, exist_ok=True)
-        with open(f"{self.root}/.lock", "w") as handle:
+        # A link that somebody else put there is not followed: it would make or touch a file of their choice.
+        with os.fdopen(os.open(f"{self.root}/.lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

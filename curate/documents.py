@@ -10,8 +10,14 @@ from typing import Any
 
 import yaml
 
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's, which also has a limit for depth: the one in Python looks back at every open bracket with every letter."""
 MOST_REPEATED = 100_000
 """Values that anchors may add to those that are written out. A recipe has some hundred in all."""
+
+LONGEST_NUMBER = 100
+"""Letters of a number; beyond it YAML's own base 60 takes time that grows with the square of them."""
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class DocumentError(ValueError):
@@ -34,7 +40,7 @@ def read_nodes(text: str | bytes) -> tuple[yaml.Node | None, Any]:
         DocumentError: as `read_yaml`.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = LOADER(text)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -58,6 +64,8 @@ def _check_anchors(root: yaml.Node) -> None:
     def size(node: yaml.Node) -> int:
         """Of a node with all below it, those behind anchors counted each time."""
         if isinstance(node, yaml.ScalarNode):
+            if node.tag in _NUMBERS and len(node.value) > LONGEST_NUMBER:
+                raise DocumentError(f"line {node.start_mark.line + 1}: a number of {len(node.value)} letters")
             return 1
         if (known := sizes.get(id(node))) is not None:
             return known

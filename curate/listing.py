@@ -25,6 +25,11 @@ VIDEO_SUFFIXES = frozenset(
 
 LIST_SUFFIXES = frozenset({".csv", ".parquet"})
 
+LEADS_OUT = (
+    "is a link out of the folder, which is not followed; give the file itself as an input, or a glob of the links"
+)
+"""Who fills a folder with films must not choose which other files of this machine end up in the dataset."""
+
 PATHS = csv.ConvertOptions(column_types={"path": pa.string()})
 """A path is text, even where all of a list's names look like numbers or dates."""
 ONE_THREAD = csv.ReadOptions(use_threads=False)
@@ -127,7 +132,8 @@ def _filesystem(given: str) -> tuple[Any, str]:
 def _from_folder(fs: Any, folder: str, result: Listing) -> Iterator[Listed]:
     known: dict[str, Any] = {}
     paths: Iterable[str]
-    if isinstance(fs, LocalFileSystem):
+    local = isinstance(fs, LocalFileSystem)
+    if local:
         paths = sorted(os.path.join(top, name) for top, _, names in os.walk(folder) for name in names)
     else:
         known = fs.find(folder, detail=True)
@@ -136,8 +142,16 @@ def _from_folder(fs: Any, folder: str, result: Listing) -> Iterator[Listed]:
         name = path.rsplit("/", 1)[-1]
         if name.startswith(".") or os.path.splitext(name)[1].lower() not in VIDEO_SUFFIXES:
             result.passed_over += 1
+        elif local and os.path.islink(path) and not _inside(path, folder):
+            yield Listed(encoded(path), "link", 0, failure=LEADS_OUT)
         else:
             yield _file(fs, path, known.get(path))
+
+
+def _inside(path: str, folder: str) -> bool:
+    """Whether what a link leads to lies in the folder, too."""
+    top = os.path.realpath(folder)
+    return os.path.commonpath([top, os.path.realpath(path)]) == top
 
 
 def _file(fs: Any, path: str, info: dict[str, Any] | None = None) -> Listed:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from curate.terminal import legible
 from curate.work import Receipt
 
 PLAIN_EVERY_S = 10.0
@@ -54,7 +55,7 @@ class Reporter(AbstractContextManager["Reporter"]):
     def say(self, message: str) -> None:
         """A line that stays."""
         if not self.quiet:
-            self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(legible(message), markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """A line that stays, also where only the result is wanted: it goes to the log, not into the result."""

@@ -169,7 +169,7 @@ def _override(content: dict[str, Any], override: str, where: _Where) -> None:
     try:
         value = read_yaml(text)
     except DocumentError as error:
-        raise RecipeError(f"--set {override}: {text!r} is no YAML value") from error
+        raise RecipeError(f"--set {override[:200]}: {text[:200]!r} is no YAML value") from error
     stages = content.get("stages")
     if owner == "limits":
         place = content["limits"] = _mapping(content.get("limits"), override)

@@ -116,7 +116,9 @@ class Sandbox:
         try:
             assert child.stdin is not None  # noqa: S101 - for the type checker; Popen was given a pipe
             stdin = _Pipe(child.stdin.fileno(), lambda pipe: self._wait(pipe, select.POLLOUT, end))
-            send(stdin, {"work": work, **header}, tables or {})
+            # Our clock stops a child that is late; the system's stops one that outlives us.
+            cpu_s = None if math.isinf(deadline_s) else deadline_s * (os.cpu_count() or 1)
+            send(stdin, {"work": work, "cpu_s": cpu_s, **header}, tables or {})
             while True:
                 answer, answers = understood(lambda n: self._read(child, n, end))
                 self._started = True

@@ -21,6 +21,7 @@ from curate.recipe import RecipeError
 from curate.remote import UrlError, redacted
 from curate.single import VideoError
 from curate.stage import DamagedError
+from curate.terminal import legible
 from curate.tombstones import TombstoneError
 from curate.work import JobError
 
@@ -40,7 +41,7 @@ def logs() -> Console:
 
 def stop(message: str, status: int) -> NoReturn:
     """End with a message and no traceback."""
-    print(f"curate: {redacted(message)}", file=sys.stderr)
+    print(f"curate: {legible(redacted(message))}", file=sys.stderr)
     raise typer.Exit(status)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from curate.commands import DatasetArgument, JsonOption, existing, plain_errors
@@ -58,6 +59,8 @@ def state(dataset: Dataset) -> dict[str, Any]:
 def _errors(rows: list[dict[str, Any]]) -> Table:
     table = Table("source", "clip", "stage", "what was wrong")
     for row in rows:
-        # repr, so that a newline or an escape sequence in a file's name cannot draw on the terminal
-        table.add_row(repr(row["path"])[1:-1], row["clip_id"] or "", row["stage"], repr(row["message"])[1:-1])
+        # repr, so that a newline or an escape sequence in a file's name cannot draw on the terminal; escape, so that
+        # brackets in it are no markup
+        told = escape(repr(row["path"])[1:-1]), row["clip_id"] or "", row["stage"], escape(repr(row["message"])[1:-1])
+        table.add_row(*told)
     return table

@@ -21,7 +21,6 @@ LOOKBACK_S = 1.0
 """A split is only offered where the pictures since the split before it span more than this, a whole cell of the slowest
 probe's grid, so that whoever starts decoding one split early has seen the last sample that a probe may look back on."""
 
-
 LONGEST_S = 7 * 86400.0
 """A week. What claims more has a timestamp that is damaged; its sound alone would fill 20 GB of scratch space."""
 

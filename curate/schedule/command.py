@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tzlocal import get_localzone_name
 
 from curate import recipe as recipes
@@ -23,6 +24,7 @@ from curate.commands.placed import placed
 from curate.place import Place
 from curate.remote import checked
 from curate.schedule.store import Schedule, ScheduleError, Store, faults
+from curate.terminal import legible
 
 schedule = typer.Typer(help="Run a recipe again and again over what is new.", no_args_is_help=True)
 
@@ -110,11 +112,16 @@ def list_(json_output: JsonOption = False) -> None:
     table = Table("name", "recipe", "cron", "next due (UTC)", "latest run", "dataset")
     for row in rows:
         if "error" in row:
-            table.add_row(row["name"], row["error"])
+            table.add_row(_text(row["name"]), _text(row["error"]))
             continue
         latest = f"{row['latest']['began']} {row['latest']['state']}" if row["latest"] else "none yet"
         table.add_row(
-            row["name"], row["recipe"], f"{row['cron']} {row['timezone']}", row["next"], latest, row["output"]
+            row["name"],
+            _text(row["recipe"]),
+            f"{row['cron']} {row['timezone']}",
+            row["next"],
+            latest,
+            _text(row["output"]),
         )
     Console().print(table)
 
@@ -144,7 +151,7 @@ def history(
             "" if row["wall_s"] is None else f"{row['wall_s']:.1f} s",
             str(states.get("clip", {}).get("kept", "")),
             str(row["summary"].get("failed", "")),
-            row["error"] or "; ".join(row["drift"]),
+            _text(row["error"] or "; ".join(row["drift"])),
         )
     Console().print(table if rows else f"{name} has not run yet.")
 
@@ -158,12 +165,16 @@ def run_now(name: Name, json_output: JsonOption = False) -> None:
     with _plain(), _stopping() as event:
         store = Store()
         run = execute(
-            store, store.get(name), stop=event, heard=lambda line: say.print(line, markup=False, highlight=False)
+            store,
+            store.get(name),
+            stop=event,
+            heard=lambda line: say.print(legible(line), markup=False, highlight=False),
         )
     if json_output:
         typer.echo(json.dumps(vars(run)))
     else:
-        typer.echo(f"{run.state} in {run.wall_s:.1f} s" + (f": {run.error or '; '.join(run.drift)}" if run.bad else ""))
+        why = f": {run.error or '; '.join(run.drift)}" if run.bad else ""
+        typer.echo(legible(f"{run.state} in {run.wall_s:.1f} s{why}"))
     if run.state != "done":
         raise typer.Exit(FAILED)
 
@@ -244,6 +255,11 @@ def _listed(store: Store, name: str) -> dict[str, Any]:
     past = store.history(name)
     due = found.due_after(datetime.now(UTC)).isoformat(timespec="minutes")
     return {**found.model_dump(mode="json"), "next": due, "latest": past[-1] if past else None}
+
+
+def _text(text: str) -> Text:
+    """A cell of text that others wrote: no markup, and nothing that steers the terminal."""
+    return Text(legible(text))
 
 
 def _absolute(given: str) -> str:

@@ -18,6 +18,7 @@ from curate.progress import WARNING
 from curate.schedule.metrics import Metrics
 from curate.schedule.runs import execute, skipped
 from curate.schedule.store import Schedule, ScheduleError, Store
+from curate.terminal import legible
 
 LOOK_S = 1.0
 """How often the clock and the schedules' files are looked at, seconds; cron counts in minutes."""
@@ -31,6 +32,7 @@ Say = Callable[..., None]
 def text_log(event: str, **facts: Any) -> None:
     """A line for people, on standard error."""
     told = " ".join(f"{key}={value}" for key, value in facts.items() if value not in (None, ""))
+    told = legible(told).replace("\n", " ")  # a line of its own would be somebody else's event
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {event} {told}", file=sys.stderr, flush=True)
 
 

@@ -140,7 +140,10 @@ class Store:
         path = self._file(schedule.name)
         text = yaml.safe_dump(schedule.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=110)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(text)
+        partial.unlink(missing_ok=True)  # of a killed process that had our number
+        # An address of a web hook is often its own password: nobody else may read it.
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
         try:
             os.link(partial, path)  # unlike a rename, it never replaces what is there
         except FileExistsError as error:

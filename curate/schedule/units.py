@@ -26,7 +26,7 @@ Wants=network-online.target
 
 [Service]
 ExecStart={" ".join(_word(word) for word in words)}
-Environment={_word(f"{FOLDER_VARIABLE}={store.folder.resolve()}")}
+Environment={_quoted(f"{FOLDER_VARIABLE}={store.folder.resolve()}")}
 Restart=on-failure
 RestartSec=30
 # The server hands the signal on to the runs, which put down what they hold.
@@ -65,7 +65,8 @@ def kubernetes(schedule: Schedule, image: str, claim: str | None, tls_secret: st
         # Root's, as the process is: a key that others may read is refused.
         volumes.append({"name": "tls", "secret": {"secretName": tls_secret, "defaultMode": 0o400}})
         mounts.append({"name": "tls", "mountPath": _TLS, "readOnly": True})
-    container: dict[str, Any] = {"name": "curate", "image": image, "command": ["curate", *schedule.command()]}
+    command = [_literal(word) for word in ("curate", *schedule.command())]
+    container: dict[str, Any] = {"name": "curate", "image": image, "command": command}
     pod: dict[str, Any] = {"restartPolicy": "Never", "containers": [container]}
     if claim:
         folders = [Path(path) for path in (*schedule.inputs, schedule.output) if path.startswith("/")]
@@ -94,9 +95,19 @@ def kubernetes(schedule: Schedule, image: str, claim: str | None, tls_secret: st
 
 
 def _word(text: str) -> str:
-    """A word of a unit file: quoted, with nothing for systemd to expand."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\n", "\\n")
-    return f'"{escaped}"'
+    """A word of a command line in a unit file: quoted, with nothing for systemd to expand."""
+    return _quoted(text).replace("$", "$$")
+
+
+def _quoted(text: str) -> str:
+    """An assignment in a unit file, where a dollar is a dollar."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return '"' + "".join(f"\\x{ord(c):02x}" if ord(c) < 32 else c for c in escaped) + '"'
+
+
+def _literal(word: str) -> str:
+    """A word of a container's command, in which Kubernetes would put its variables for $(NAME)."""
+    return word.replace("$", "$$")
 
 
 def _common(folders: list[Path]) -> str:

@@ -42,10 +42,11 @@ def hidden(mark: str) -> Row:
 
 def _identified(context: Context, row: Row) -> Row:
     """What is known of a path once it has been read."""
+    if not row["bytes"]:
+        # Before it is opened: the system's own files (/proc) have no size, and some of them never end.
+        raise ValueError("the file is empty")
     with fetched(row["path"]) as local:
         found: Row = {"source_id": content_id(local)}
-        if not row["bytes"]:
-            return found | {"failure": "the file is empty"}
         try:
             # Reading the packets of a file goes at the speed of the disk; 1 MB/s is a very slow one.
             found |= context.in_child("probe", {"path": local}, deadline_s=600 + row["bytes"] / 1e6)[0]["probe"]

@@ -14,9 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from curate.documents import DocumentError, read_yaml
 from pipelines.longtune.config_data import (
     BucketConfig,
     CaptionsConfig,
@@ -290,10 +290,9 @@ def load_config(name: str) -> Config:
     else:
         raise UsageError(f"{name}: no such config; give a YAML file or one of: {', '.join(bundled())}")
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        # PyYAML's own, and what its constructors raise: a date of the 13th month is a ValueError.
-        raise UsageError(f"{name}: not YAML: {' '.join(str(error).split())}") from error
+        values = read_yaml(text)
+    except DocumentError as error:
+        raise UsageError(f"{name}: not YAML: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{name}: a config is a mapping with the keys {', '.join(Config.model_fields)}")
     return parse_config(values, name)

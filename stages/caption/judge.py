@@ -35,7 +35,7 @@ class Verify(TableStage):
     """Says of each caption whether it may be believed. About 0.5 ms a caption."""
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     writes: ClassVar[Table] = caption_checks.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "captions": ("source_id", "node_id", "text", "model", "flags"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.captions import FIELDS
+from stages.caption import auxiliary
 from stages.caption.protocol import Picture, Request
 from stages.caption.sight import Look
 
@@ -76,7 +77,11 @@ def request(
     """
     lines = [task, *(line for line in known if line)]
     if complaints:
-        lines.append("Your last answer was refused; put right: " + "; ".join(c[:200] for c in complaints[:5]))
+        # They quote the answer, which may quote the picture: what stands there must not become an instruction.
+        lines += [
+            "Your last answer was refused; put right:",
+            auxiliary.data("faults", [c[:200] for c in complaints[:5]]),
+        ]
     parts = ("\n".join(lines), *(marked(look, start_s) if look else ()))
     return Request(parts, SYSTEM, SCHEMA, most_tokens, asking=asking)
 

@@ -176,7 +176,7 @@ class Caption(RowStage, Describing):
     """
 
     name: ClassVar[str] = "caption"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     writes: ClassVar[Table] = captions.TABLE
     reads: ClassVar[Mapping[str, tuple[str, ...]]] = {"tree": ()}
 

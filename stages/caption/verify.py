@@ -12,7 +12,7 @@ from typing import Any
 
 from curate.stage import Row
 from stages.caption import grounded
-from stages.caption.checks import family, form, measured, names, times
+from stages.caption.checks import dictated, family, form, measured, names, times
 from stages.caption.checks.passage import Passage
 
 
@@ -51,6 +51,7 @@ def check(node: Row, row: Row, context: Context) -> list[str]:
     flags += measured.measured(passage, facts, level)
     if not told:  # sentences from equal facts are equal, and their speakers are who was measured
         flags += form.loops(passage)
+        flags += dictated.dictated(passage, [*_lines(facts), *_cast(facts, context), *_quoted(context)])
         flags += names.names(passage, _cast(facts, context), _lines(facts))
         flags += family.repeats(text, context.siblings)
         if context.parent_text:
@@ -61,6 +62,11 @@ def check(node: Row, row: Row, context: Context) -> list[str]:
 def _cast(facts: Mapping[str, Any], context: Context) -> list[str]:
     seen = [character["name"] for character in facts.get("characters", [])]
     return [*context.cast, *seen, *(line["speaker"] for line in facts.get("speech", []) if line["speaker"] and seen)]
+
+
+def _quoted(context: Context) -> list[str]:
+    """What is read or said in the whole that the caption is a part of, where that caption quotes it."""
+    return [quote for quote, _ in Passage.of(context.parent_text or "").quotes]
 
 
 def _lines(facts: Mapping[str, Any]) -> list[str]:

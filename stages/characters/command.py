@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from curate.commands import WRONG_USE, JsonOption, plain_errors, stop
 from curate.commands.single import analysed
 from curate.sandbox import Tables
 from curate.single import Single
+from curate.terminal import legible
 from stages.characters.turns import turns
 from stages.faces.members import CastError, members
 from stages.speech.formats import rttm, vtt
@@ -104,7 +105,7 @@ def show(console: Console, found: dict[str, Any]) -> None:
     table = Table("character", "speaks", "is seen", "seen while speaking", "voices", "face and voice are one's")
     for row in found["characters"]:
         table.add_row(
-            escape(row["label"]),
+            Text(legible(row["label"])),
             _seconds(row["speaking_s"]),
             _seconds(row["screen_s"]),
             f"{row['on_screen_s'] / row['speaking_s']:.0%}" if row["speaking_s"] and row["people"] else "",
@@ -117,19 +118,23 @@ def show(console: Console, found: dict[str, Any]) -> None:
             known = [row["description"], row["cast_description"]]
             if row["named_by"]:
                 known.insert(0, f"named by {row['named_by']} ({row['name_confidence'] or 0:.2f})")
-            console.print(f"{row['label']}: {'; '.join(filter(None, known))}", highlight=False, markup=False)
+            told = legible(f"{row['label']}: {'; '.join(filter(None, known))}")
+            console.print(told, highlight=False, markup=False)
     else:
         console.print("Nobody can be told apart." if found["utterances"] else "Nobody is seen or heard.")
     said = Table("seconds", "who", "sure", "on screen")
     for turn in found["utterances"]:
         sure = "" if turn["confidence"] is None else f"{turn['confidence']:.2f}"
         when = f"{turn['start']:.1f}–{turn['end']:.1f}"
-        said.add_row(when, escape(turn["character"] or "cannot be told"), sure, escape(", ".join(turn["on_screen"])))
+        who, seen = (
+            Text(legible(text)) for text in (turn["character"] or "cannot be told", ", ".join(turn["on_screen"]))
+        )
+        said.add_row(when, who, sure, seen)
     if found["utterances"]:
         console.print(said)
     for note in ("no_speech", "trouble", "stopped_early"):
         if found[note]:
-            console.print(f"{note.replace('_', ' ')}: {found[note]}", highlight=False, markup=False)
+            console.print(legible(f"{note.replace('_', ' ')}: {found[note]}"), highlight=False, markup=False)
 
 
 def _seconds(value: float) -> str:

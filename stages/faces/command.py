@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from curate.commands import WRONG_USE, JsonOption, plain_errors, stop
 from curate.commands.single import analysed
 from curate.sandbox import Tables
 from curate.single import Single
+from curate.terminal import legible
 from stages.cover import Cover
 from stages.faces import sheet as sheets
 from stages.faces.members import CastError, members
@@ -83,17 +84,19 @@ def show(console: Console, found: dict[str, Any]) -> None:
     for person in found["people"]:
         sure = person["name_confidence"] if person["name"] else None
         table.add_row(
-            escape(person["label"]),
+            Text(legible(person["label"])),
             "" if sure is None else f"{sure:.2f}",
             f"{person['screen_s']:.1f} s",
             str(len(person["clips"])),
             ", ".join(f"{start:.1f}–{end:.1f}" for start, end in Cover(times[t] for t in person["tracks"]).spans),
-            escape(person["unnamed"] or ""),
+            Text(legible(person["unnamed"] or "")),
         )
     console.print(table)
     nobody = [track for track in found["tracks"] if track["person_id"] is None]
     for track in nobody:
         when = f"{track['start_s']:.1f}–{track['end_s']:.1f} s"
-        console.print(f"{when}: a face of nobody that can be told ({track['unmeasured']})", highlight=False)
+        console.print(
+            f"{when}: a face of nobody that can be told ({track['unmeasured']})", highlight=False, markup=False
+        )
     if found["stopped_early"]:
         console.print(f"reading stopped early: {found['stopped_early']}", highlight=False, markup=False)

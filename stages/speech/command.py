@@ -9,10 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from curate.commands import JsonOption, plain_errors
 from curate.commands.single import analysed
 from curate.stage import Row
+from curate.terminal import legible
 from stages.speech.formats import rttm, vtt, who
 
 RECIPE = "{name: speech, stages: {speech: {}}}"
@@ -66,16 +68,11 @@ def show(console: Console, found: dict[str, Any]) -> None:
             origin = f"{row['origin']}{', weak' if row['weak'] else ''}"
             speaker = who(row) if row["kind"] == "speech" else f"({row['kind']})"
             seconds = f"{row['start_s']:.2f}–{row['end_s']:.2f}"
-            table.add_row(seconds, _plain(speaker), overlap, _plain(row["text"] or ""), origin)
+            table.add_row(seconds, Text(legible(speaker)), overlap, Text(legible(row["text"] or "")), origin)
         console.print(table)
         for name, seconds in found["speakers"].items():
-            console.print(f"{name}: {seconds:.1f} s", highlight=False, markup=False)
+            console.print(f"{legible(name)}: {seconds:.1f} s", highlight=False, markup=False)
     if found["why_none"]:
-        console.print(f"No speech: {found['why_none']}", highlight=False, markup=False)
+        console.print(f"No speech: {legible(found['why_none'])}", highlight=False, markup=False)
     if found["trouble"]:
-        console.print(f"Note: {found['trouble']}", highlight=False, markup=False)
-
-
-def _plain(text: str) -> str:
-    """Text of other people as text only: brackets are no markup."""
-    return text.replace("[", r"\[")
+        console.print(f"Note: {legible(found['trouble'])}", highlight=False, markup=False)

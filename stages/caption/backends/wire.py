@@ -15,7 +15,11 @@ import pybase64
 
 from stages.caption.protocol import Picture, Reply, Request
 
-CONTROL = re.compile(r"<(?=\||/?(?:image|video|audio|s|think|fake_token|start_of|end_of|global)[\w-]*>)")
+CONTROL = re.compile(
+    r"<(?=[|｜]|/?(?:image|video|audio|s|think|fake_token|start_of|end_of|global|bos|eos|unk|pad|img|tool|box|ref|row_)"
+    r"[\w-]*>)|\[(?=/?(?:INST|IMG|IMG_BREAK|IMG_END|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_\w+)\])",
+    re.IGNORECASE,
+)
 """The start of what chat templates use as control tokens; servers read them even within a user's text."""
 
 
@@ -50,8 +54,8 @@ class Known:
 
 
 def plain(text: str) -> str:
-    """Text in which nothing is a model's control token: a space after the `<` keeps it legible."""
-    return CONTROL.sub("< ", text)
+    """Text in which nothing is a model's control token: a space after the bracket keeps it legible."""
+    return CONTROL.sub(r"\g<0> ", text)
 
 
 def clean(text: str) -> str:

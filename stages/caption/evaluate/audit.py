@@ -20,7 +20,7 @@ from stages.caption.evaluate.intervals import wilson
 Row = Mapping[str, Any]
 COLUMNS = ("node_id", "level", "model", "start_s", "end_s", "text", "verdict", "note")
 VERDICTS = ("true", "false", "unsure")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What makes a spreadsheet take a cell for a formula."""
 
 
