@@ -88,9 +88,21 @@ def _next_id(began: datetime, known: Sequence[str]) -> str:
     return f"{stamp}-{secrets.token_hex(2)}"
 
 
-def records(dataset: Dataset) -> list[Record]:
-    """All runs that are remembered, the oldest first. What cannot be read is passed over."""
-    return [record for name in _ids(dataset) if (record := _read(dataset, name))]
+def records(dataset: Dataset, last: int | None = None) -> list[Record]:
+    """The latest runs (all by default) that are remembered, the oldest first. What cannot be read is passed over.
+
+    They are asked for at once: of a dataset on an object store each is a request.
+    """
+    names = _ids(dataset)[-last:] if last else _ids(dataset)
+    paths = [dataset.path(f"{FOLDER}/{name}.json") for name in names]
+    found = dataset.fs.cat(paths, on_error="omit") if paths else {}
+    return [record for path in paths if path in found and (record := _parsed(found[path]))]
+
+
+def latest(dataset: Dataset) -> Record | None:
+    """The latest run; None where none is remembered, or its record cannot be read."""
+    known = _ids(dataset)
+    return _read(dataset, known[-1]) if known else None
 
 
 def profile(dataset: Dataset, run: str | None = None) -> dict[str, Any]:
@@ -104,17 +116,19 @@ def profile(dataset: Dataset, run: str | None = None) -> dict[str, Any]:
     """
     if run is None:
         return measure(dataset)
-    known = {record.id: record for record in records(dataset)}
-    if run.startswith("-") and run[1:].isdecimal() and 0 < int(run[1:]) <= len(known):
-        run = list(known)[int(run)]
-    if run not in known:
+    if run.startswith("-") and run[1:].isdecimal():
+        known = records(dataset)
+        record = known[int(run)] if 0 < int(run[1:]) <= len(known) else None
+    else:
+        record = _read(dataset, run) if run in _ids(dataset) else None
+    if record is None:
         raise LookupError(f"{dataset.url} remembers no run {run!r}; curate history {dataset.url} lists them")
-    of = known[run].profile
+    of = record.profile
     if of is None or not dataset.exists(_profile(of)):
-        raise LookupError(f"{dataset.url}: run {run} left no profile, because it is {known[run].state}")
+        raise LookupError(f"{dataset.url}: run {record.id} left no profile, because it is {record.state}")
     if (told := _read_profile(dataset, of)) is None:
         raise LookupError(
-            f"{dataset.path(_profile(of))}: the profile of run {run} is damaged; compare with another run"
+            f"{dataset.path(_profile(of))}: the profile of run {record.id} is damaged; compare with another run"
         )
     return told
 
@@ -175,8 +189,12 @@ def _ids(dataset: Dataset) -> list[str]:
 
 
 def _read(dataset: Dataset, run: str) -> Record | None:
+    return _parsed(dataset.read(f"{FOLDER}/{run}.json"))
+
+
+def _parsed(data: bytes) -> Record | None:
     try:
-        return Record(**json.loads(dataset.read(f"{FOLDER}/{run}.json")))
+        return Record(**json.loads(data))
     except (ValueError, TypeError, RecursionError):  # cut short by a full disk, or of a later version
         return None
 

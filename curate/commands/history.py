@@ -28,7 +28,7 @@ def history(
     """Show the runs of a dataset: when, how long, how they ended, what they left."""
     with plain_errors():
         opened = existing(dataset)
-        past = runs.records(opened)[-most:]
+        past = runs.records(opened, most)
         found = told(past, busy=bool(past) and past[-1].state == runs.RUNNING and _busy(opened))
     if json_output:
         typer.echo(json.dumps(found))
