@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import IO, Any
 
 import av.logging
@@ -27,7 +28,7 @@ from curate.folder import fetched, storage_fault
 from curate.media.probe import probe
 from curate.sandbox import Tables, receive, send
 from curate.stage import RowStage
-from curate.workspace import open_workspace
+from curate.workspace import alive, open_workspace
 
 Progress = Callable[[float], None]
 Answer = tuple[dict[str, Any], Tables]
@@ -44,7 +45,10 @@ def _probe(header: dict[str, Any], tables: Tables, progress: Progress) -> Answer
 
 
 def _analyze(header: dict[str, Any], tables: Tables, progress: Progress) -> Answer:
-    with fetched(header["source"]["path"]) as path:
+    remote = header["source"]["path"]
+    with ExitStack() as stack:
+        with alive(progress, "://" in remote):
+            path = stack.enter_context(fetched(remote))
         return analyze.analyze(path, header["source"], header["probes"], header["interval"], progress)
 
 

@@ -123,22 +123,31 @@ def source_tasks(
         probes: dict[str, Task] = {}
         steps: list[Task] = []
         source_id = source["source_id"]
+        decode = decode_key(source_id)
+        undecoded = probing and decode not in present["decodes"]
         if probing:
-            state.source_keys["decodes"][source_id] = decode_key(source_id)
+            state.source_keys["decodes"][source_id] = decode
+        # A key says what a part was made from, not what that came to: what was made from a failure is made anew.
+        renewed = {"decodes"} if undecoded else set()
+        stale: list[list[str]] = []
         for stage in segment.stages:
             inputs, digests = _inputs(stage, source, state)
             key = keys.task_key(stage_keys[stage.name], digests)
             state.source_keys[stage.writes.name][source_id] = key
-            if key in present[stage.writes.name]:
-                continue
+            table = stage.writes.name
+            if key in present[table]:
+                if not (undecoded if isinstance(stage, FrameProbe) else renewed & inputs.keys()):
+                    continue
+                stale.append([table, key])
+            renewed.add(table)
             if isinstance(stage, FrameProbe):
                 probes[stage.name] = {"key": key}
             else:
                 steps.append({"stage": stage.name, "key": key, "inputs": inputs})
-        decode = decode_key(source_id)
-        undecoded = probing and decode not in present["decodes"]
         if probes or steps or undecoded:
-            yield list(_one_source(source, probes, steps, decode if probes or undecoded else None, interval_s))
+            tasks = list(_one_source(source, probes, steps, decode if probes or undecoded else None, interval_s))
+            tasks[-1]["stale"] = stale
+            yield tasks
 
 
 def _one_source(

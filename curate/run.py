@@ -194,8 +194,13 @@ class _Job:
         if segment.over_sources:
             # Planned twice: first to count, then one by one, for a hundred thousand tasks are 300 MB.
             total, video_s = 0, 0.0
+            stale: dict[str, set[str]] = {}
             for tasks in plan.source_tasks(segment, usable, present, self.recipe.limits.interval_s):
                 total, video_s = total + 1, video_s + tasks[-1]["source"]["duration_s"]
+                for table, key in tasks[-1]["stale"]:
+                    stale.setdefault(table, set()).add(key)
+            for table, keys in stale.items():  # first, so that a run that is killed meanwhile leaves none of them
+                self.dataset.drop_parts(table, keys)
             self._forget_errors(tables, usable, present)
             pending = map(
                 self._without_done_intervals,
@@ -334,6 +339,11 @@ def _forget_failures(dataset: Dataset, recipe: Recipe, found: Listing) -> mendin
     redone: mending.Redone = {}
     tables = ["inputs", "sources", "decodes", *(s.writes.name for s in recipe.stages)]
     failed = dataset.keys("errors")
+    # A source that is readable now changes the keys of what is made of all; one that a stage failed on does not.
+    if dataset.scan(errors.TABLE).count_rows(filter=pc.field("stage") != "probe"):
+        for stage in recipe.stages:
+            if not plan.by_source(stage):
+                dataset.drop_parts(stage.writes.name, dataset.keys(stage.writes.name))
     for table in tables:
         again = dataset.keys(table) & failed
         redone |= {(table, key): mending.Before(dataset.seal(table, key), failed=True) for key in again}

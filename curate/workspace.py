@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
 from curate.folder import Folder, fetched
 from curate.scratch import scratch_folder
+
+BEAT_S = 5.0
+"""Between two signs of life while a store is waited for, seconds."""
 
 
 class DatasetWorkspace:
@@ -28,14 +32,44 @@ class DatasetWorkspace:
         """Delete the scratch folder, if there is one."""
         self._open.close()
 
-    def source(self, path: str) -> AbstractContextManager[str]:
-        return fetched(path)
+    @contextmanager
+    def source(self, path: str) -> Iterator[str]:
+        with ExitStack() as stack:
+            with alive(self.progress, "://" in path):
+                local = stack.enter_context(fetched(path))
+            yield local
 
-    def fetch(self, relative: str) -> AbstractContextManager[Path]:
-        return self._folder.fetch(relative)
+    @contextmanager
+    def fetch(self, relative: str) -> Iterator[Path]:
+        with ExitStack() as stack:
+            with alive(self.progress, not self._folder.local):
+                local = stack.enter_context(self._folder.fetch(relative))
+            yield local
 
     def publish(self, local: Path, relative: str) -> None:
-        self._folder.move_in(local, relative)
+        with alive(self.progress, not self._folder.local):
+            self._folder.move_in(local, relative)
+
+
+@contextmanager
+def alive(progress: Callable[[float], None], remote: bool) -> Iterator[None]:
+    """Signs of life while a store is waited for: its retries may take longer than a stuck decoder is given."""
+    if not remote:
+        yield
+        return
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(BEAT_S):
+            progress(0.0)
+
+    beat = threading.Thread(target=tell, daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beat.join()
 
 
 @contextmanager

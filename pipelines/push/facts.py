@@ -196,7 +196,7 @@ def limits(dataset: Dataset, samples: Samples, tables: Tables, recipe: Mapping[s
     if "verify" not in stages:
         told.append("Captions were not checked against what was measured (no stage `verify`).")
     weak = dataset.scan(speech.TABLE).to_table(columns=["weak", "origin"])
-    heard = weak.filter(pc.field("weak"))["origin"].unique().to_pylist()
+    heard: list[Any] = weak.filter(pc.field("weak"))["origin"].unique().to_pylist()
     if heard:
         told.append(
             f"Speech was written down by {', '.join(sorted(heard))}, which is often wrong: marked weak, quoted nowhere."
@@ -224,7 +224,8 @@ def gather(dataset: Dataset, samples: Samples, tables: Tables, names: int) -> di
     recipe = yaml.safe_load(dataset.read(RECIPE))
     licences, urls = said(samples, "license"), said(samples, "url")
     duration = np.asarray(tables.rows["duration_s"])
-    split = Counter(tables.rows["split"].to_pylist())
+    splits: list[Any] = tables.rows["split"].to_pylist()
+    split = Counter(splits)
     sizes = {name: _split(samples, name) | {"table_bytes": tables.bytes_of(name)} for name in split}
     return {
         "clips": len(tables.rows),

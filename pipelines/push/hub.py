@@ -143,9 +143,9 @@ class HubTarget:
         gone = [CommitOperationDelete(path_in_repo=path, is_folder=False) for path in todo.delete]
         # The page is the last of the files, so the last commit has it, and what it no longer speaks of is gone then.
         early, last = _parted(sent, gone)
-        for number, group in enumerate(early, start=1):
+        for number, part in enumerate(early, start=1):
             told = self._api.create_commit(
-                self.name, group, commit_message=f"{message} (data, {number})", repo_type="dataset", parent_commit=head
+                self.name, part, commit_message=f"{message} (data, {number})", repo_type="dataset", parent_commit=head
             )
             head = told.oid
         told = self._api.create_commit(self.name, last, commit_message=message, repo_type="dataset", parent_commit=head)

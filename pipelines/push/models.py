@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
 
 import duckdb
 
@@ -126,11 +127,11 @@ def _versioned(package: str) -> str:
 def _licence(package: str) -> str:
     """What a package's metadata says, where that is a name and not the text of a licence."""
     try:
-        told = distribution(package).metadata
+        told: Any = distribution(package).metadata
     except PackageNotFoundError:
         return ""
     for key in ("License-Expression", "License"):
-        if (text := (told.get(key) or "").strip()) and len(text) <= 40 and text != "UNKNOWN":
+        if key in told and 0 < len(text := str(told[key]).strip()) <= 40 and text != "UNKNOWN":
             return text
     classified = [c.rsplit(" :: ", 1)[-1] for c in told.get_all("Classifier") or () if c.startswith("License")]
     return classified[0] if classified else ""

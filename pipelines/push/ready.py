@@ -119,9 +119,10 @@ def named(dataset: Dataset, packed: Samples) -> list[str]:
     by_case = {name.casefold(): name for name in known}
     found: set[str] = set()
     for column in ("json", "txt"):
-        for text in packed.rows[column].to_pylist():
+        texts: list[Any] = packed.rows[column].to_pylist()
+        for text in texts:
             # In a .json names stand as they are: it is written without escapes of letters.
-            found |= {by_case.get(match.casefold(), match) for match in said.findall(text)}
+            found |= {by_case.get(match.casefold(), match) for match in said.findall(str(text))}
     return sorted(found)
 
 

@@ -30,7 +30,11 @@ SPLITS = {"train": "train", "val": "validation"}
 LEVELS = ("clip", "shot", "event", "story")
 NODE = ("start_s", "end_s", "text", "prompt", "short")
 
-USER = {"license": ("license", "licence"), "url": ("url", "source_url"), "creator": ("creator", "author")}
+USER: dict[str, tuple[str, ...]] = {
+    "license": ("license", "licence"),
+    "url": ("url", "source_url"),
+    "creator": ("creator", "author"),
+}
 """Columns of a user's own list that say whose a source is, by what they are called there."""
 
 _SPAN = [("start_s", pa.float64()), ("end_s", pa.float64())]
@@ -145,7 +149,7 @@ class _Layout:
         for row in samples:
             tables |= set(row["json"]["scores"])
             given |= set(row["json"]["source"])
-        user = {name: told for name, told in USER.items() if given & set(told)}
+        user: dict[str, tuple[str, ...]] = {name: told for name, told in USER.items() if given & set(told)}
         for name in choice.columns:
             if name not in given:
                 there = f"the list had {', '.join(sorted(given))}" if given else "no list gave any"

@@ -106,7 +106,7 @@ def main(
         loop(footage / "footage/takes/vtest.avi", film, hours)
         print(f"{hours:g} h, {film.stat().st_size / 1e6:.0f} MB", flush=True)
         for length in interval_s or [300.0, 1e9]:
-            with cluster.connect(None, 1) as client:
+            with cluster.connect(cluster.Place(workers=1)) as client:
                 cluster.threads(client)
                 dataset = Path(scratch, f"dataset-{length:g}")
                 seen = measured(film, dataset, length, client.scheduler.address)

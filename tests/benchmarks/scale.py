@@ -213,7 +213,7 @@ def main(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         films, dataset = Path(scratch, "films"), Path(scratch, "dataset")
         make(films, base(footage), sources)
-        with cluster.connect(None, workers) as started:
+        with cluster.connect(cluster.Place(workers=workers)) as started:
             cluster.threads(started)
             rows, tasks = drive(started.scheduler.address, started, films, dataset)
             began = time.monotonic()

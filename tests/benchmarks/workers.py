@@ -50,7 +50,7 @@ def main(
             (sources / f"{number:03d}{Path(take).suffix}").write_bytes(
                 film + b"JUNK\x04\0\0\0" + number.to_bytes(4, "big")
             )
-        with cluster.connect(None, 1) as one, cluster.connect(None, 2) as two:
+        with cluster.connect(cluster.Place(workers=1)) as one, cluster.connect(cluster.Place(workers=2)) as two:
             for client in (one, two):
                 cluster.threads(client)
                 analysed(

@@ -23,6 +23,7 @@ import numpy as np
 from curate import plan, recipe, work
 from curate.analyze import intervals, join
 from curate.dataset import Dataset, to_arrow
+from curate.listing import look
 from curate.sandbox import ChildRaisedError, Tables, for_this_thread
 from curate.stage import FrameProbe, Row, TableStage
 from curate.work.context import Context, QuarantinedError
@@ -215,8 +216,7 @@ class Gauntlet:
             outcome.events.append(Event("wrong", "clips", "", "the take has neither a file nor an error"))
 
     def _whole(self, context: _Watched, path: Path, outcome: Outcome) -> None:
-        status = path.stat()
-        task = {"path": str(path), "fingerprint": "1", "user": "{}", "bytes": status.st_size, "failure": None}
+        task = vars(look(str(path)))
         work.KINDS["ingest"](context, {"kind": "ingest", "key": "k", **task})
         (row,) = context.dataset.scan(sources.INPUTS).to_table().to_pylist()
         if row["failure"]:
@@ -224,7 +224,7 @@ class Gauntlet:
                 kind = "refused" if row["failure"] == "the file is empty" else "unclear"
                 outcome.events.append(Event(kind, "probe", "", row["failure"]))
             return
-        source = {k: v for k, v in row.items() if k not in ("fingerprint",)} | {"paths": [row["path"]]}
+        source = row | {"paths": [row["path"]]}
         outcome.events += [Event("wrong", "probe", "", fault) for fault in source_faults(source)]
         key = "sources"
         context.dataset.write_part(sources.SOURCES, key, to_arrow(sources.SOURCES, [source]), {})

@@ -156,9 +156,8 @@ def test_no_control_token_is_sent_to_a_server() -> None:
 @pytest.mark.slow
 def test_no_control_token_reaches_a_model_in_this_process(tmp_path: Path) -> None:
     """With the class of Qwen2.5-VL's processor: the control tokens are those that the template itself writes."""
-    import tiny_vlm
-
     from stages.caption.backends.transformers import Transformers, load
+    from tests.stages import tiny_vlm
 
     network = load(Transformers(weights=str(tiny_vlm.save(tmp_path / "tiny"))))
     import cv2

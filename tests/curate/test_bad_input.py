@@ -160,7 +160,8 @@ def test_a_file_that_may_not_be_read_fails_by_itself(bad):
             "from curate import recipe, work\n"
             "text = work.dump(recipe.load('long_take'))\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            "task = dict(kind='ingest', key='k', path=sys.argv[1], fingerprint='f', bytes=9, user='{}', failure=None)\n"
+            "from curate.listing import look\n"
+            "task = dict(kind='ingest', key='k', **vars(look(sys.argv[1])))\n"
             "print(work.perform(sys.argv[2], text, [task])[0].failed)\n"
         )
         done = subprocess.run([sys.executable, "-c", script, secret, output], capture_output=True, text=True)

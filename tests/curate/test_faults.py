@@ -69,7 +69,7 @@ def faulty_cluster(package):
     """(a scheduler whose workers have the faulty stages, a recipe with them)."""
     recipe = package / "recipe.yaml"
     recipe.write_text(RECIPE)
-    with cluster.connect(None, 2) as client:
+    with cluster.connect(cluster.Place(workers=2)) as client:
         yield client.scheduler.address, str(recipe)
 
 

@@ -177,7 +177,7 @@ def hold(name: str, data: bytes, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_a_reader_raises_only_what_it_means(name: str, folder: Path) -> None:
-    @settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(inputs(*SEEDS[name]))
     def run(data: bytes) -> None:
         hold(name, data, folder)
@@ -190,7 +190,7 @@ def test_a_reader_raises_only_what_it_means(name: str, folder: Path) -> None:
 def test_a_window_of_a_damaged_film(tmp_path: Path) -> None:
     whole = film(tmp_path / "a.mp4", steady(24), gop=8).read_bytes()
 
-    @settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(edited(whole), st.integers(0, len(whole)))
     def run(data: bytes, end: int) -> None:
         hold("a_window", data, tmp_path)
@@ -218,7 +218,7 @@ def near(draw: st.DrawFn) -> str:
     return yaml.safe_dump(tree, sort_keys=False)
 
 
-@settings(max_examples=30, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=16, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(near())
 def test_a_nearly_right_recipe_runs_or_is_refused_with_its_place(text: str) -> None:
     try:

@@ -70,3 +70,21 @@ def test_a_key_changes_with_content_and_parameters_and_not_with_the_place(source
     other = plan.segments(recipe.load("long_take", ["cuts.threshold=30"]))[0]
     changed = {table for table, key in keys(other, source).items() if key != before[table]}
     assert changed == {"boundaries", "clips", "motion", "motion_seconds", "quality"}
+
+
+def test_what_was_made_from_a_failure_is_made_anew_with_it(source):
+    """Its key is the same: it says from what it was made, not what came to it."""
+    segment = plan.segments(recipe.load("long_take"))[0]
+    source |= {"seekable": False}
+    state = State([source])
+    names = {s.writes.name for s in segment.stages} | {"decodes"}
+    list(plan.source_tasks(segment, state, {name: set() for name in names}, 300.0))
+    there = {name: set(state.source_keys[name].values()) for name in names}
+    assert not list(plan.source_tasks(segment, state, there, 300.0))
+    ((whole,),) = plan.source_tasks(segment, state, there | {"decodes": set()}, 300.0)
+    assert {name for name, _ in whole["stale"]} == names - {"decodes"}
+    assert len(whole["probes"]) + len(whole["steps"]) == len(segment.stages)
+    ((later,),) = plan.source_tasks(segment, state, there | {"boundaries": set()}, 300.0)
+    assert later["decode"] is None
+    assert [step["stage"] for step in later["steps"]][:2] == ["cuts", "takes"]
+    assert "boundaries" not in {name for name, _ in later["stale"]}

@@ -44,6 +44,8 @@ def loaded(tmp_path, monkeypatch):
     return datasets.load_dataset
 
 
+# Both readers leave a tar open until it is collected.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_is_published_is_read_by_datasets_and_webdataset(made, loaded, tmp_path):
     from datasets import Video
 
