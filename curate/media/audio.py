@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from curate.media.container import open_media, sound_streams
+from curate.media.container import demuxed, open_media, sound_streams
 from curate.media.video import Timing
 
 LEAD_S = 1.0
@@ -72,7 +72,7 @@ def _blocks(
     """Decoded blocks with the time of their first sample, seconds on the container's clock."""
     end_s = 0.0
     kind: tuple[str, str, int] | None = None
-    packets = container.demux(stream)
+    packets = demuxed(container, stream)
     while True:
         try:
             packet = next(packets, None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import resource
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import av
 import av.container
@@ -48,6 +50,20 @@ def film_stream(container: av.container.InputContainer) -> av.VideoStream:
         raise MediaError(f"the pictures are of a codec that cannot be decoded here; {CONVERT}")
     kinds = ", ".join(sorted({"cover" if s.type == "video" else s.type for s in container.streams})) or "nothing"
     raise MediaError(f"no video stream, only {kinds}; leave it out of the inputs")
+
+
+def demuxed(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[Any]:
+    """A stream's packets. PyAV stumbles over a packet of a stream that only turns up in mid-file, which is passed over.
+
+    Raises:
+        av.error.FFmpegError: the file cannot be read any further.
+    """
+    while True:
+        try:
+            yield from container.demux(stream)
+        except IndexError:
+            continue
+        return
 
 
 def sound_streams(container: av.container.InputContainer) -> list[av.AudioStream]:

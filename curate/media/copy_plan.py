@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import av
 
-from curate.media.container import film_stream, open_media
+from curate.media.container import demuxed, film_stream, open_media
 from curate.media.h264 import (
     DELIMITERS,
     IDR_SLICE,
@@ -152,7 +152,7 @@ def source_packets(path: str, timing: Timing, lead_pts: int) -> Iterator[av.Pack
         stream = film_stream(container)
         if lead_pts > timing.start_pts:
             seek(container, stream, lead_pts)
-        for packet in container.demux(stream):
+        for packet in demuxed(container, stream):
             if packet.size:
                 yield packet
 

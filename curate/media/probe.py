@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from curate.media.container import CONVERT, MediaError, film_stream, open_media, sound_streams
+from curate.media.container import CONVERT, MediaError, demuxed, film_stream, open_media, sound_streams
 
 SPLIT_EVERY_S = 5.0
 """Keyframes kept as places to split, seconds apart at least: an all-intra file would otherwise list every frame."""
@@ -70,7 +70,7 @@ def _heard(container: av.container.InputContainer) -> dict[str, Any]:
     base = stream.time_base or Fraction(1, 1000)
     start, end = None, None
     with suppress(av.error.FFmpegError):  # the readable part is used
-        for packet in container.demux(stream):
+        for packet in demuxed(container, stream):
             if packet.size and packet.pts is not None:
                 start = packet.pts if start is None else min(start, packet.pts)
                 end = max(end or packet.pts, packet.pts + (packet.duration or 0))
@@ -103,7 +103,7 @@ def _packets(
     keys: list[int] = []
     untimed = 0
     try:
-        for packet in container.demux(stream):
+        for packet in demuxed(container, stream):
             if not packet.size or packet.is_discard:
                 continue
             stamp = packet.pts

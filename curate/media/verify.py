@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from curate.media.container import MediaError, open_media
+from curate.media.container import MediaError, demuxed, open_media
 from curate.media.video import Decode, Timing
 
 PAST_SEAM = 17
@@ -103,7 +103,7 @@ def _packets(out: Path) -> tuple[Fraction, list[int], list[int], list[bytes]]:
     """(time base, timestamps in presentation order, places of the keyframes among them, digests of all)."""
     with open_media(str(out)) as container:
         stream = container.streams.video[0]
-        read = [(p.pts, p.is_keyframe, digest(bytes(p))) for p in container.demux(stream) if p.size]
+        read = [(p.pts, p.is_keyframe, digest(bytes(p))) for p in demuxed(container, stream) if p.size]
         base = stream.time_base
     packets = sorted((pts, key, found) for pts, key, found in read if pts is not None)
     if not packets or len(packets) < len(read) or base is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 
-from curate.media.container import MediaError, film_stream, open_media
+from curate.media.container import MediaError, demuxed, film_stream, open_media
 from curate.media.frame import Frame
 
 MOST_WAITING = 256
@@ -119,7 +119,7 @@ class Decode:
         self, container: av.container.InputContainer, stream: av.VideoStream, sizes: dict[int, int]
     ) -> Iterator[av.VideoFrame | None]:
         """Pictures in presentation order, None for each packet that could not be decoded; packets' sizes by time."""
-        packets = container.demux(stream)
+        packets = demuxed(container, stream)
         while True:
             try:
                 packet = next(packets)
@@ -157,7 +157,7 @@ def seek(container: av.container.InputContainer, stream: av.VideoStream, pts: in
     target = pts
     for _ in range(8):
         container.seek(target, stream=stream, backward=True)
-        first = next((p for p in container.demux(stream) if p.size), None)
+        first = next((p for p in demuxed(container, stream) if p.size), None)
         if first is not None and first.pts is not None and first.pts <= pts:
             container.seek(target, stream=stream, backward=True)
             return

@@ -213,3 +213,18 @@ def test_every_prefix_of_a_file_is_described_or_refused(tmp_path: Path) -> None:
             continue
         assert found["packets"] >= 1
         assert found["duration_s"] > 0
+
+
+def test_a_stream_that_turns_up_in_mid_file_is_passed_over(tmp_path: Path) -> None:
+    def noise(number: int, width: int, height: int) -> np.ndarray:
+        return np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
+
+    # More than the 5 MB in which libavformat looks for streams when it opens a file.
+    sharp = {"b": "40M", "qmin": "1", "qmax": "2"}
+    path = film(tmp_path / "late.flv", steady(40), codec="flv", size=(320, 240), options=sharp, picture=noise)
+    assert path.stat().st_size > 5_000_000
+    samples = bytes([0x3E]) + bytes(400)  # PCM, 16 bits, mono
+    tag = bytes([8]) + len(samples).to_bytes(3, "big") + (3000).to_bytes(3, "big") + bytes(4) + samples
+    with path.open("ab") as file:
+        file.write(tag + len(tag).to_bytes(4, "big"))
+    assert probe(str(path))["packets"] == 40
