@@ -86,11 +86,26 @@ def threads(client: distributed.Client) -> int:
     Raises:
         ClusterError: no worker came.
     """
-    try:
-        client.wait_for_workers(1, timeout=60)
-    except TimeoutError as error:
-        raise ClusterError("the Dask scheduler has no workers; start some and run again") from error
+    end = time.monotonic() + 60
+    while True:
+        revive(client)
+        try:
+            client.wait_for_workers(1, timeout=COUNT_EVERY_S)
+            break
+        except TimeoutError as error:
+            if time.monotonic() > end:
+                raise ClusterError("the Dask scheduler has no workers; start some and run again") from error
     return sum(int(w["nthreads"]) for w in client.scheduler_info(n_workers=-1)["workers"].values())
+
+
+def revive(client: distributed.Client) -> None:
+    """Start what is missing of a local cluster: a nanny gives up on a worker that dies while it starts.
+
+    Dask forgets such a worker after its `lost-worker-timeout` of 15 s; until then this has no effect.
+    """
+    local = client.cluster
+    if local is not None and len(client.nthreads()) < len(local.worker_spec):
+        local.scale(len(local.worker_spec))
 
 
 def require_resources(client: distributed.Client, stage: str, resources: dict[str, float]) -> None:
@@ -190,6 +205,7 @@ class Driver:
             JobError: there has been nobody to do any for too long.
         """
         try:
+            revive(self.client)
             manned = sum(self.client.nthreads().values())
         except (OSError, TimeoutError):  # the batches will tell whether the scheduler is gone
             return before
