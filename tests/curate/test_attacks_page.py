@@ -49,7 +49,9 @@ NAME = EVIL.replace("/", "\\")[:150]
 def dataset(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip of a film with a hostile name, in a dataset with one; hostile captions, people, columns and errors."""
     folder = tmp_path_factory.mktemp("in")
-    film = films.film(folder / "plain.mp4", films.steady(60), base=Fraction(1, 25)).rename(folder / f"{NAME}.mp4")
+    dark = films.flash(set())
+    film = films.film(folder / "plain.mp4", films.steady(60), base=Fraction(1, 25), picture=dark)
+    film = film.rename(folder / f"{NAME}.mp4")
     (folder / f"{NAME[:60]} none.mp4").write_text("no film")
     with (folder / "list.csv").open("w", newline="") as file:
         writer = csv.writer(file)
