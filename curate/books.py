@@ -11,8 +11,9 @@ import yaml
 
 from curate import __version__
 from curate.dataset import Dataset
+from curate.documents import DocumentError, read_yaml
 from curate.ledger import Step
-from curate.recipe import Recipe, parse
+from curate.recipe import Recipe, RecipeError, parse
 
 RECIPE, SUMMARY = "recipe.yaml", "summary.json"
 
@@ -31,6 +32,21 @@ def read_recipe(dataset: Dataset, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: it or an override cannot be run with the stages that are installed.
     """
     return parse(dataset.read(RECIPE).decode(), f"{dataset.url}/{RECIPE}", overrides)
+
+
+def recipe_values(dataset: Dataset) -> dict[str, Any]:
+    """What that recipe says, whether or not its stages are installed here.
+
+    Raises:
+        RecipeError: it is no recipe.
+    """
+    try:
+        values = read_yaml(dataset.read(RECIPE))
+    except DocumentError as error:
+        raise RecipeError(f"{dataset.url}/{RECIPE}: {error}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("stages"), dict) or "name" not in values:
+        raise RecipeError(f"{dataset.url}/{RECIPE}: it is no recipe of a run; put back the one that was there")
+    return values
 
 
 def write_summary(dataset: Dataset, funnel: Sequence[Step], counted: dict[str, dict[str, int]]) -> None:

@@ -48,9 +48,15 @@ def look(client: distributed.Client, place: Place, warn: Callable[[str], None]) 
     """See that all processes have the same Longtake, and warn of what else differs and of an open door.
 
     Raises:
-        ClusterError: the scheduler or a worker has another Longtake, whose results would be others.
+        ClusterError: the scheduler or a worker has another Longtake, whose results would be others, or they are gone.
     """
-    found: Any = client.get_versions(packages=[_DISTRIBUTION, *VERSIONED])
+    try:
+        found: Any = client.get_versions(packages=[_DISTRIBUTION, *VERSIONED])
+        _warn_of_exposure(client, place, warn)
+    except (OSError, TimeoutError, distributed.CancelledError) as error:
+        raise ClusterError(
+            f"the Dask scheduler {place.scheduler} went away ({error}); run the same command again once it is back"
+        ) from error
     ours = found["client"]["packages"]
     theirs = {f"the scheduler {place.scheduler}": found["scheduler"]["packages"]}
     theirs |= {f"worker {address}": said["packages"] for address, said in found["workers"].items()}
@@ -66,7 +72,6 @@ def look(client: distributed.Client, place: Place, warn: Callable[[str], None]) 
                 f"{package} {has} on {others[0]}{more}, but {ours[package]} here: results may differ; "
                 "install the same everywhere"
             )
-    _warn_of_exposure(client, place, warn)
 
 
 def other_version(who: str, theirs: str | None, ours: str | None) -> str:

@@ -52,6 +52,10 @@ class Listed:
     failure: str | None = None
 
 
+_TAGS = ("ETag", "etag", "blob_id", "LastModified", "last_modified", "mtime", "modify")
+"""What stores call that which changes with a file's content, the surest first; `blob_id` is the Hub's."""
+
+
 @dataclass
 class Listing:
     """All that the inputs came to."""
@@ -164,7 +168,7 @@ def _file(fs: Any, path: str, info: dict[str, Any] | None = None) -> Listed:
                 return Listed(url, "special", 0, failure="is no regular file")
             return Listed(url, f"{status.st_size}-{status.st_mtime_ns}", status.st_size)
         info = info or fs.info(path)
-        tag = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime")
+        tag = next((info[name] for name in _TAGS if info.get(name)), None)
         return Listed(url, f"{info['size']}-{tag}", int(info["size"]))
     except FileNotFoundError:
         return Listed(url, MISSING, 0, failure="there is no such file")

@@ -5,8 +5,9 @@ What was made of a part is made again only if the part's rows have changed: a ta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from curate import check, lost
 from curate.check import Finding
@@ -35,6 +36,9 @@ class Before:
 Redone = dict[tuple[str, str], Before]
 """Parts, as (table, key), that are made again."""
 
+RECORD = "redone.json"
+"""What they were, until all that was made of them has been seen to: a run may be killed before."""
+
 
 def mend(dataset: Dataset, recipe: Recipe, found: Listing, say: Callable[[str], None]) -> Redone:
     """Find what is damaged, and drop it. Only for the holder of the dataset's lock.
@@ -47,14 +51,15 @@ def mend(dataset: Dataset, recipe: Recipe, found: Listing, say: Callable[[str], 
         found: the run's inputs.
 
     Raises:
-        JobError: it is not known any more which inputs the dataset was made of.
+        JobError: it is not known any more which inputs the dataset was made of, or what an earlier run dropped.
     """
+    redone = _recorded(dataset)
     bad = check.parts(dataset) if dataset.local else []
     if not any(finding.packed for finding in bad):
         dataset.settle()
     bad += check.files(dataset, bad)
     if not bad:
-        return {}
+        return redone
     for finding in bad[:TOLD]:
         say(f"{finding.path}: {finding.what}. It is made anew.")
     if len(bad) > TOLD:
@@ -74,13 +79,39 @@ def drop(dataset: Dataset, recipe: Recipe, bad: Sequence[Finding], found: Listin
     lost.settle(dataset, [finding for finding in bad if finding.packed])
     bad = [finding for finding in bad if not finding.packed]
     kept = list(_kept_inputs(dataset, bad, found))
-    redone = _before(dataset, bad)
+    redone = record(dataset, _before(dataset, bad))
     check.mend(dataset, bad)
     provenance = Context(dataset, recipe).provenance()
     for row in kept:
         key = ingest_key(row["path"], row["fingerprint"], row["user"])
         dataset.write_part(sources.INPUTS, key, to_arrow(sources.INPUTS, [row]), provenance)
     return redone
+
+
+def record(dataset: Dataset, going: Redone) -> Redone:
+    """Note what parts are before they are dropped. Returns them with those that are on record already.
+
+    Raises:
+        JobError: the record cannot be read.
+    """
+    whole = going | _recorded(dataset)  # how a part was at first is what others were made of
+    if whole:
+        rows = [{"table": table, "key": key, **asdict(before)} for (table, key), before in whole.items()]
+        dataset.write(RECORD, json.dumps(rows).encode())
+    return whole
+
+
+def _recorded(dataset: Dataset) -> Redone:
+    try:
+        rows = json.loads(dataset.read(RECORD))
+        return {(str(row["table"]), str(row["key"])): Before(row["seal"], bool(row["failed"])) for row in rows}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError) as error:
+        raise JobError(
+            f"{dataset.url}/{RECORD} is damaged: it said which parts are being made anew, and what is made of them may "
+            "be out of date. Remove it together with the tables of the stages that work on all sources, and run again"
+        ) from error
 
 
 def _before(dataset: Dataset, bad: Sequence[Finding]) -> Redone:
@@ -106,7 +137,9 @@ def outdated(dataset: Dataset, recipe: Recipe, state: State, redone: Redone) -> 
         same = seal == before.seal if seal and before.seal else (key in failed) == before.failed
         if not same:
             dropped |= _drop_made_of(dataset, recipe, state, table, key)
-    redone.clear()
+    if redone:
+        dataset.remove(RECORD)
+        redone.clear()
     return dropped
 
 

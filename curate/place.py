@@ -6,11 +6,12 @@ import ipaddress
 import socket
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-
-import dask
-import distributed
+from typing import TYPE_CHECKING
 
 from curate import tls
+
+if TYPE_CHECKING:  # half a second, which verbs that hand nothing over need not wait
+    import distributed
 
 _ENCRYPTED = ("tls", "wss")
 """Dask's protocols that a certificate protects."""
@@ -82,6 +83,9 @@ class Place:
         """
         if self.address is None or not self.address.startswith(tuple(f"{scheme}://" for scheme in _ENCRYPTED)):
             return None
+        import dask
+        import distributed  # noqa: F401 - brings the defaults of its part of the configuration
+
         known = dask.config.get("distributed.comm.tls")
         ca_file = self.tls_ca_file or known["ca-file"]
         cert = self.tls_cert or known["client"]["cert"]
@@ -106,6 +110,8 @@ class Place:
         files = self.tls
         if files is None:
             return None
+        import distributed
+
         ca_file, cert, key = files
         return distributed.Security(
             require_encryption=True, tls_ca_file=ca_file, tls_client_cert=cert, tls_client_key=key
@@ -129,7 +135,9 @@ class Place:
 
 def beyond_loopback(address: str) -> bool:
     """Whether an address is one that other machines may reach, or one that listens to them."""
-    host = distributed.comm.get_address_host(address)
+    from distributed.comm import get_address_host
+
+    host = get_address_host(address)
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:

@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -149,9 +149,7 @@ def plainly(url: str) -> Iterator[None]:
     except StoreError:
         raise
     except OSError as error:
-        answer = getattr(error.__cause__, "response", None) or {}
-        code = answer.get("Error", {}).get("Code")
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, status = _refusal(getattr(error.__cause__, "response", None))
         if code in _STALE:
             raise StoreError(f"{_place(url)}: {_said(error)}; renew the credentials and run it again") from None
         if status >= 500 or code in ("SlowDown", "Throttling", "RequestTimeout") or isinstance(error, TimeoutError):
@@ -173,6 +171,13 @@ def plainly(url: str) -> Iterator[None]:
             cure = "set them in the environment (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) or ~/.aws"
             raise StoreError(f"{_place(url)}: {_said(error)}; {cure}") from None
         raise StoreError(_away(url, error)) from None
+
+
+def _refusal(answer: Any) -> tuple[str | None, int]:
+    """Code and HTTP status of the answer behind an error: a dict of S3's client, an object of Azure's."""
+    if isinstance(answer, Mapping):
+        return answer.get("Error", {}).get("Code"), answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return None, getattr(answer, "status_code", 0)
 
 
 def _place(url: str) -> str:

@@ -78,7 +78,7 @@ def run(
         job = _Job(recipe, dataset, reporter, place)
         with job:
             if retry_failed:
-                redone |= _forget_failures(dataset, recipe, found)
+                redone = _forget_failures(dataset, recipe, found)
             write_recipe(dataset, recipe)
             job.ingest(found)
             while not job.segments() or mending.outdated(dataset, recipe, job.state, redone):
@@ -336,7 +336,6 @@ def _forget_failures(dataset: Dataset, recipe: Recipe, found: Listing) -> mendin
     Args:
         found: the run's inputs. Those that failed are added, or they would be forgotten where they are not named again.
     """
-    redone: mending.Redone = {}
     tables = ["inputs", "sources", "decodes", *(s.writes.name for s in recipe.stages)]
     failed = dataset.keys("errors")
     # A source that is readable now changes the keys of what is made of all; one that a stage failed on does not.
@@ -344,10 +343,11 @@ def _forget_failures(dataset: Dataset, recipe: Recipe, found: Listing) -> mendin
         for stage in recipe.stages:
             if not plan.by_source(stage):
                 dataset.drop_parts(stage.writes.name, dataset.keys(stage.writes.name))
-    for table in tables:
-        again = dataset.keys(table) & failed
-        redone |= {(table, key): mending.Before(dataset.seal(table, key), failed=True) for key in again}
-        dataset.drop_parts(table, again)
+    again = {table: dataset.keys(table) & failed for table in tables}
+    going = {(t, k): mending.Before(dataset.seal(t, k), failed=True) for t, keys in again.items() for k in keys}
+    redone = mending.record(dataset, going)
+    for table, keys in again.items():
+        dataset.drop_parts(table, keys)
     bad = dataset.scan(sources.INPUTS).to_table(filter=~pc.field("failure").is_null()).to_pylist()
     bad = [row for row in bad if row["failure"] != PURGED]
     dataset.drop_parts("inputs", [plan.ingest_key(row["path"], row["fingerprint"], row["user"]) for row in bad])

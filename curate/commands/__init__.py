@@ -11,10 +11,11 @@ import duckdb
 import pyarrow as pa
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from curate.dataset import Dataset, DatasetBusyError
 from curate.folder import storage_fault, storage_told
-from curate.ledger import AuditError
+from curate.ledger import AuditError, Step
 from curate.listing import InputError
 from curate.place import ClusterError, PlaceError
 from curate.recipe import RecipeError
@@ -72,3 +73,14 @@ def existing(url: str) -> Dataset:
     if not dataset.exists("recipe.yaml"):
         stop(f"{url} is no dataset: it has no recipe.yaml; make one with curate run", WRONG_USE)
     return dataset
+
+
+def funnel_table(steps: list[Step]) -> Table:
+    """The retention funnel as a table for a terminal."""
+    table = Table("step", "count", "hours", "of the hours before")
+    before = None
+    for step in steps:
+        share = f"{step.hours / before:.0%}" if before else ""
+        table.add_row(step.name, str(step.count), f"{step.hours:.3f}", share)
+        before = step.hours
+    return table

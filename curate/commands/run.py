@@ -8,14 +8,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from curate import recipe as recipes
-from curate.commands import FAILED, WRONG_USE, JsonOption, logs, plain_errors, stop
+from curate.commands import FAILED, WRONG_USE, JsonOption, funnel_table, logs, plain_errors, stop
 from curate.commands.placed import placed
 from curate.dataset import Dataset
 from curate.forecast import verdict
-from curate.ledger import Step
 from curate.place import Place
 from curate.progress import Reporter
 from curate.run import Summary
@@ -103,14 +101,3 @@ def show(console: Console, summary: Summary, output: str) -> None:
     if summary.failed:
         console.print(f"{summary.failed} failed; see them with: curate status {output}", highlight=False, markup=False)
     console.print(f"Look at it: curate report {output}", highlight=False, markup=False)
-
-
-def funnel_table(steps: list[Step]) -> Table:
-    """The retention funnel as a table for a terminal."""
-    table = Table("step", "count", "hours", "of the hours before")
-    before = None
-    for step in steps:
-        share = f"{step.hours / before:.0%}" if before else ""
-        table.add_row(step.name, str(step.count), f"{step.hours:.3f}", share)
-        before = step.hours
-    return table

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from curate.commands import DatasetArgument, JsonOption, existing, plain_errors
-from curate.commands.run import funnel_table
+from curate.commands import DatasetArgument, JsonOption, existing, funnel_table, plain_errors
 from curate.dataset import Dataset
 from curate.ledger import Step
 from curate.redecide import command, outstanding

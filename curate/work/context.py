@@ -10,7 +10,6 @@ from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import distributed
 import pyarrow as pa
 
 from curate import __version__, recipe, tombstones
@@ -139,14 +138,18 @@ def task_name(source_id: str, start_pts: int | None) -> str:
 
 def tell_begun(ticket: str) -> None:
     """Say that a worker has a batch in hand, and wait until that is known: what comes next may end the process."""
+    import distributed
+
     worker = distributed.get_worker()
     distributed.utils.sync(worker.loop, worker.scheduler.log_event, topic=PROGRESS, msg={"began": ticket})
 
 
 def teller(task: str, from_s: float) -> Callable[[float], None]:
     """Tells whoever watches the run how many seconds of video the task has behind it."""
+    from distributed import get_worker  # half a second, which verbs that hand nothing over need not wait
+
     try:
-        worker = distributed.get_worker()
+        worker = get_worker()
     except ValueError:  # not on a Dask worker
         return lambda video_s: None
     said = time.monotonic()

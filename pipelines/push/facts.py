@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import yaml
 
 from curate import tombstones
-from curate.books import RECIPE, read_summary
+from curate.books import RECIPE, read_summary, recipe_values
 from curate.dataset import Dataset
 from pipelines.push import licences
 from pipelines.push.models import ran
@@ -124,7 +124,7 @@ def counted(rows: pa.Table, *columns: str) -> list[tuple[str, int, float]]:
 def provenance(dataset: Dataset) -> dict[str, Any]:
     """How it was made: the recipe without what is the maker's own, its digest, each stage, the versions of packages."""
     text = dataset.read(RECIPE)
-    recipe = yaml.safe_load(text)
+    recipe = recipe_values(dataset)
     stages: dict[str, dict[str, Any]] = {}
     versions: defaultdict[str, set[str]] = defaultdict(set)
     for table in dataset.table_names():
@@ -136,7 +136,7 @@ def provenance(dataset: Dataset) -> dict[str, Any]:
             if told.get("stage"):
                 parameters = _public(told.get("parameters") or {})
                 stages[told["stage"]] = {"version": told["stage_version"], "table": table, "parameters": parameters}
-    order = list(recipe.get("stages", {}))
+    order = list(recipe["stages"])
     return {
         "recipe": recipe["name"],
         "description": recipe.get("description") or "",
@@ -221,7 +221,7 @@ def limits(dataset: Dataset, samples: Samples, tables: Tables, recipe: Mapping[s
 
 def gather(dataset: Dataset, samples: Samples, tables: Tables, names: int) -> dict[str, Any]:
     """All of it."""
-    recipe = yaml.safe_load(dataset.read(RECIPE))
+    recipe = recipe_values(dataset)
     licences, urls = said(samples, "license"), said(samples, "url")
     duration = np.asarray(tables.rows["duration_s"])
     splits: list[Any] = tables.rows["split"].to_pylist()

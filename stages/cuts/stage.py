@@ -12,7 +12,6 @@ from pydantic import Field
 
 from curate.stage import Row, RowStage, Workspace
 from schemas import Table, boundaries
-from stages.cuts import detectors
 from stages.cuts.cascade import STITCHED, Candidate, agree, candidates
 from stages.cuts.classifier import Classifier, bundled
 from stages.cuts.second_opinion import SecondOpinion
@@ -102,6 +101,8 @@ class Cuts(RowStage):
         return self.threshold or THRESHOLDS[self.detector]
 
     def _found(self, seen: pa.Table, signals: Mapping[str, np.ndarray], network: SecondOpinion) -> list[Candidate]:
+        from stages.cuts import detectors  # PySceneDetect takes an eighth of a second, and the cascade none of it
+
         if self.detector == "content" and self.sample_s:
             return detectors.sampled_content(signals, self._threshold)
         if self.detector == "content":

@@ -34,6 +34,7 @@ from rich.table import Table
 from curate import cluster, recipe
 from curate.dataset import Dataset
 from curate.packs import LOOSE
+from curate.place import Place
 from curate.progress import Reporter
 from curate.run import run
 from curate.work import Receipt
@@ -104,7 +105,7 @@ class Tenths(Reporter):
 def client(address: str, sources: Path, dataset: Path) -> None:
     """The client's process."""
     with Tenths() as reporter:
-        summary = run(recipe.parse(RECIPE, "scale"), [str(sources)], str(dataset), reporter, address)
+        summary = run(recipe.parse(RECIPE, "scale"), [str(sources)], str(dataset), reporter, Place(address))
     print(json.dumps(["end", summary.tasks, summary.wall_s]), flush=True)
 
 
@@ -213,7 +214,7 @@ def main(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         films, dataset = Path(scratch, "films"), Path(scratch, "dataset")
         make(films, base(footage), sources)
-        with cluster.connect(cluster.Place(workers=workers)) as started:
+        with cluster.connect(Place(workers=workers)) as started:
             cluster.threads(started)
             rows, tasks = drive(started.scheduler.address, started, films, dataset)
             began = time.monotonic()

@@ -160,7 +160,10 @@ def test_a_clip_that_is_damaged_is_in_no_shard(made, copy, folder, scheduler):
     assert not difference(made, copy)
 
 
-def test_what_was_made_of_rows_that_have_changed_is_made_anew(copy, folder, scheduler, tmp_path):
+@pytest.mark.parametrize(
+    "apart", [False, True], ids=["by the run that found it", "by a run after the damage was dropped"]
+)
+def test_what_was_made_of_rows_that_have_changed_is_made_anew(folder, scheduler, tmp_path, apart):
     """The source is away when its clips are, so that they cannot be made anew; then it is back."""
     away = shutil.copytree(folder, tmp_path / "in")
     (away / "mm_struct.mp4").touch()
@@ -172,6 +175,8 @@ def test_what_was_made_of_rows_that_have_changed_is_made_anew(copy, folder, sche
         (output / row["path"]).unlink()
     for name in ("mm_struct.mp4", "pancake.mkv"):
         (away / name).rename(tmp_path / name)
+    if apart:
+        check(output, "--mend")
     assert curate([], output, scheduler).states["clip"]["kept"] == 0
     assert lost["clip_id"] not in {key for shard in rows(output, shards.SHARDS) for key in shard["keys"]}
     for name in ("mm_struct.mp4", "pancake.mkv"):

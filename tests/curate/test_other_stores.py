@@ -1,11 +1,17 @@
-"""A dataset's files on Google Cloud Storage and Azure Blob Storage, as their emulators have them."""
+"""A dataset's files on the clouds of Google and Azure, as their emulators have them, and films on the Hub."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from stores import azure_server, gcs_server
+
+from curate.remote import StoreError, plainly
+from tests.pipelines.hub_server import TOKEN, serving
 
 USER = """
 import pathlib, sys
@@ -64,3 +70,49 @@ def test_azure(tmp_path):
     with azure_server() as store:
         done = use(store, "az://reels", tmp_path)
     assert done.stdout == "all right\n", done.stderr
+
+
+SOURCES = """
+import json
+from curate.folder import fetched
+from curate.listing import listing
+
+found = listing(["hf://datasets/org/raw/films"]).files
+told = {}
+for url, file in found.items():
+    with fetched(url) as path:
+        told[url] = file.fingerprint, open(path, "rb").read().decode()
+print(json.dumps(told))
+"""
+
+
+def test_the_hub_has_sources_and_one_that_changes_is_another(tmp_path):
+    pytest.importorskip("huggingface_hub")
+    own = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    own |= {"HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+
+    def seen(hub):
+        words = [sys.executable, "-c", SOURCES]
+        return json.loads(subprocess.check_output(words, env=own | {"HF_ENDPOINT": hub.url}))
+
+    with serving() as hub:
+        hub.put("org/raw", {"README.md": b"", "films/a.mp4": b"one", "films/deep/b.mkv": b"two", "films/b.txt": b""})
+        before = seen(hub)
+        hub.put("org/raw", {"films/a.mp4": b"six", "films/deep/b.mkv": b"two"})
+        after = seen(hub)
+    first, second = "hf://datasets/org/raw/films/a.mp4", "hf://datasets/org/raw/films/deep/b.mkv"
+    assert {url: text for url, (_, text) in before.items()} == {first: "one", second: "two"}
+    assert after[first][1] == "six"
+    assert before[first][0] != after[first][0]
+    assert before[second] == after[second]
+
+
+@pytest.mark.parametrize(("status", "told"), [(404, FileNotFoundError), (503, StoreError)])
+def test_what_azures_client_says_is_understood(status, told):
+    """Its answer is an object, where that of S3's client is a dict."""
+
+    class RefusedError(Exception):
+        response = SimpleNamespace(status_code=status)
+
+    with pytest.raises(told), plainly("az://reels/ds"):
+        raise FileNotFoundError("no such blob") from RefusedError()

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 TOKEN = "hf_of_nobody"  # noqa: S105 - the server makes no other
@@ -62,6 +63,15 @@ class Hub:
 
     def content(self, name: str, path: str) -> bytes:
         return self.blobs[self.repositories[name].tree[path].sha256]
+
+    def put(self, name: str, files: dict[str, bytes]) -> None:
+        """One commit that has these files and no others; the repository is made where it is not there."""
+        named = {
+            path: Blob(hashlib.sha256(data).hexdigest(), not path.endswith(_REGULAR)) for path, data in files.items()
+        }
+        self.blobs |= {named[path].sha256: data for path, data in files.items()}
+        self.repositories.setdefault(name, Repository(private=False))
+        self.commit(name, "files", named)
 
     def commit(self, name: str, message: str, tree: dict[str, Blob]) -> str:
         oid = hashlib.sha1(f"{name} {next(self.ids)}".encode(), usedforsecurity=False).hexdigest()
@@ -176,18 +186,27 @@ class _Handler(BaseHTTPRequestHandler):
         if found := self._known(name):
             self._say(200, {"id": name, "sha": found.head, "private": found.private, "tags": [], "siblings": []})
 
-    def tree(self, body: bytes, name: str, revision: str) -> None:
+    def tree(self, body: bytes, name: str, revision: str, folder: str | None) -> None:
         if not (found := self._known(name)):
-            return
-        entries = []
-        for path, blob in sorted(found.tree.items()):
-            data = self.hub.blobs[blob.sha256]
-            git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-            entry = {"type": "file", "path": path, "size": len(data), "oid": git}
-            if blob.lfs:
-                entry["lfs"] = {"oid": blob.sha256, "size": len(data), "pointerSize": 130}
-            entries.append(entry)
-        self._say(200, entries)
+            return None
+        inside = f"{folder}/" if folder else ""
+        entries = [self._entry(path, blob) for path, blob in sorted(found.tree.items()) if path.startswith(inside)]
+        if "recursive=true" not in self.path.lower():
+            below = {entry["path"][len(inside) :].partition("/") for entry in entries}
+            folders = sorted({inside + first for first, slash, _ in below if slash})
+            entries = [entry for entry in entries if "/" not in entry["path"][len(inside) :]]
+            entries += [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders]
+        if folder and not entries:
+            return self._say(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"})
+        return self._say(200, entries)
+
+    def _entry(self, path: str, blob: Blob) -> dict[str, Any]:
+        data = self.hub.blobs[blob.sha256]
+        git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        entry: dict[str, Any] = {"type": "file", "path": path, "size": len(data), "oid": git}
+        if blob.lfs:
+            entry["lfs"] = {"oid": blob.sha256, "size": len(data), "pointerSize": 130}
+        return entry
 
     def validate(self, body: bytes) -> None:
         told = json.loads(body)
@@ -284,6 +303,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._say(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"})
         data = self.hub.content(name, path)
         headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": found.head}
+        if part := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            first, last = int(part[1]), min(int(part[2] or len(data)), len(data) - 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+            return self._say(206, None, headers, data[first : last + 1])
         return self._say(200, None, headers, data)
 
 
@@ -291,7 +314,7 @@ _NAME = r"([\w.-]+/[\w.-]+)"
 _ROUTES = [
     (r"POST /api/repos/create", _Handler.create),
     (rf"GET /api/datasets/{_NAME}(?:/revision/([^/]+))?", _Handler.info),
-    (rf"GET /api/datasets/{_NAME}/tree/([^/]+)", _Handler.tree),
+    (rf"GET /api/datasets/{_NAME}/tree/([^/]+)(?:/(.+))?", _Handler.tree),
     (r"POST /api/validate-yaml", _Handler.validate),
     (rf"POST /api/datasets/{_NAME}/preupload/([^/]+)", _Handler.preupload),
     (rf"POST /datasets/{_NAME}\.git/info/lfs/objects/batch", _Handler.batch),

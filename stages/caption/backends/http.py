@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from base64 import b64encode
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
-
 from stages.caption.backends.wire import BadReplyError, RefusedError, shown
+
+if TYPE_CHECKING:  # a sixth of a second, which whoever only reads a recipe need not wait
+    import aiohttp
 
 MOST_BYTES = 2 << 20
 """Of an answer. 2048 tokens with their probabilities take about 0.8 MB."""
@@ -32,6 +34,8 @@ class Connections:
     """
 
     def __init__(self, url: str, most: int, key: str | None) -> None:
+        import aiohttp
+
         self._url = url
         self._proxy, login = _proxy(url)
         tunnel = url.startswith("https:")  # through which the proxy sees no header of a question
@@ -55,6 +59,8 @@ class Connections:
             RefusedError: the answer has more than `MOST_BYTES`; they are not read.
             BadReplyError: the connection broke, or the answer is compressed, which nobody asked for.
         """
+        import aiohttp
+
         data = body if len(body) < IN_PIECES else io.BytesIO(body)
         try:
             async with self._session.post(
