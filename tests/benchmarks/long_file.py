@@ -23,6 +23,7 @@ from rich.console import Console
 
 from curate import cluster, recipe
 from curate.dataset import Dataset
+from curate.place import Place
 from curate.progress import Reporter
 from curate.run import run
 from schemas import signals
@@ -87,7 +88,7 @@ def measured(film: Path, dataset: Path, interval_s: float, address: str) -> list
     watcher.start()
     try:
         with Reporter(Console(stderr=True)) as reporter:
-            run(recipe.parse(text, "long"), [str(film)], str(dataset), reporter, address)
+            run(recipe.parse(text, "long"), [str(film)], str(dataset), reporter, Place(address))
     finally:
         done.set()
         watcher.join()
@@ -106,7 +107,7 @@ def main(
         loop(footage / "footage/takes/vtest.avi", film, hours)
         print(f"{hours:g} h, {film.stat().st_size / 1e6:.0f} MB", flush=True)
         for length in interval_s or [300.0, 1e9]:
-            with cluster.connect(cluster.Place(workers=1)) as client:
+            with cluster.connect(Place(workers=1)) as client:
                 cluster.threads(client)
                 dataset = Path(scratch, f"dataset-{length:g}")
                 seen = measured(film, dataset, length, client.scheduler.address)

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 from curate import cluster, recipe
+from curate.place import Place
 from curate.progress import Reporter
 from curate.run import run
 
@@ -30,7 +31,7 @@ def analysed(sources: Path, dataset: Path, address: str) -> float:
     """Wall seconds of a run over the sources."""
     began = time.monotonic()
     with Reporter(Console(stderr=True), quiet=True) as reporter:
-        run(recipe.parse(RECIPE, "analyse"), [str(sources)], str(dataset), reporter, address)
+        run(recipe.parse(RECIPE, "analyse"), [str(sources)], str(dataset), reporter, Place(address))
     return time.monotonic() - began
 
 
@@ -50,7 +51,7 @@ def main(
             (sources / f"{number:03d}{Path(take).suffix}").write_bytes(
                 film + b"JUNK\x04\0\0\0" + number.to_bytes(4, "big")
             )
-        with cluster.connect(cluster.Place(workers=1)) as one, cluster.connect(cluster.Place(workers=2)) as two:
+        with cluster.connect(Place(workers=1)) as one, cluster.connect(Place(workers=2)) as two:
             for client in (one, two):
                 cluster.threads(client)
                 analysed(
