@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from rich.table import Column, Table
+
 
 def legible(text: str) -> str:
     """A text in which nothing steers a terminal or turns the direction of writing: such letters are told as escapes.
@@ -9,3 +13,8 @@ def legible(text: str) -> str:
     Line breaks stay; whoever wants one line parts them.
     """
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
+def whole_table(*names: str, **options: Any) -> Table:
+    """A table whose cells go on in the next line where they are too long, and lose nothing."""
+    return Table(*(Column(name, overflow="fold") for name in names), **options)

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from curate import history as runs
 from curate.commands import FAILED, WRONG_USE, DatasetArgument, JsonOption, existing, plain_errors, stop
 from curate.dataset import Dataset, DatasetBusyError
 from curate.lease import holder
 from curate.profile import ENOUGH, difference, drifted
+from curate.terminal import whole_table
 
 _TOLD = 15
 """Scores, and words, that a terminal is shown."""
@@ -33,9 +34,8 @@ def history(
     if json_output:
         typer.echo(json.dumps(found))
         return
-    table = Table(
-        Column("run", no_wrap=True), "ended", "tasks", "sources", "takes kept", "hours kept", "failed", "took"
-    )
+    table = whole_table("run", "ended", "tasks", "sources", "takes kept", "hours kept", "failed", "took")
+    table.columns[0].no_wrap = True
     for record in found:
         by_kind = record["states"]
         hours = next((step["hours"] for step in record["funnel"] if step["name"] == "kept"), None)
@@ -117,7 +117,7 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         funnel.add_row(step["step"], *(_number(v) for v in step["count"]), *(_number(v) for v in step["hours"]))
     console.print(funnel)
     heads = ("distance", "median A", "median B", "clips A", "clips B", "nulls A", "nulls B")
-    scores = Table(Column("score", overflow="fold"), *heads, title="scores, the most changed first")
+    scores = whole_table("score", *heads, title="scores, the most changed first")
     for row in found["scores"][:_TOLD]:
         few = "" if row["enough"] else " ?"
         scores.add_row(

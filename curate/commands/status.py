@@ -15,6 +15,7 @@ from curate.commands import DatasetArgument, JsonOption, existing, funnel_table,
 from curate.dataset import Dataset
 from curate.ledger import Step
 from curate.redecide import command, outstanding
+from curate.terminal import whole_table
 from schemas import errors, ledger
 
 
@@ -56,7 +57,7 @@ def state(dataset: Dataset) -> dict[str, Any]:
 
 
 def _errors(rows: list[dict[str, Any]]) -> Table:
-    table = Table("source", "clip", "stage", "what was wrong")
+    table = whole_table("source", "clip", "stage", "what was wrong")
     for row in rows:
         # repr, so that a newline or an escape sequence in a file's name cannot draw on the terminal; escape, so that
         # brackets in it are no markup

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from tzlocal import get_localzone_name
 
@@ -24,7 +23,7 @@ from curate.commands.placed import placed
 from curate.place import Place
 from curate.remote import checked
 from curate.schedule.store import Schedule, ScheduleError, Store, faults
-from curate.terminal import legible
+from curate.terminal import legible, whole_table
 
 schedule = typer.Typer(help="Run a recipe again and again over what is new.", no_args_is_help=True)
 
@@ -109,7 +108,7 @@ def list_(json_output: JsonOption = False) -> None:
     if not rows:
         typer.echo(f"no schedules in {store.folder}; curate schedule add makes one")
         return
-    table = Table("name", "recipe", "cron", "next due (UTC)", "latest run", "dataset")
+    table = whole_table("name", "recipe", "cron", "next due (UTC)", "latest run", "dataset")
     for row in rows:
         if "error" in row:
             table.add_row(_text(row["name"]), _text(row["error"]))
@@ -141,7 +140,7 @@ def history(
     if json_output:
         typer.echo(json.dumps(rows))
         return
-    table = Table("run", "due", "state", "took", "takes kept", "failed", "what was wrong")
+    table = whole_table("run", "due", "state", "took", "takes kept", "failed", "what was wrong")
     for row in rows:
         states = row["summary"].get("states", {})
         table.add_row(
