@@ -129,6 +129,8 @@ class _Job:
         new = [file for file in found.files.values() if keys[file.path] not in present]
         tasks = ([{"kind": "ingest", "key": keys[file.path], **vars(file)}] for file in new)
         self._drive("probe", tasks, len(new))
+        # First, for Arrow holds a tenth of a megabyte for each file of a table that it reads.
+        self._compact([sources.INPUTS.name])
         rows = self.dataset.scan(sources.INPUTS).to_table()
         named = list(zip(*(rows[column].to_pylist() for column in plan.INGESTED), strict=True))
         looked_at = {path for path, fingerprint, _ in named if fingerprint}
@@ -141,7 +143,6 @@ class _Job:
         self._write_sources()
         stale = [key for key, stays in zip(known, current, strict=True) if not stays]
         self.dataset.drop_parts("inputs", stale)
-        self._compact([sources.INPUTS.name])
 
     def _write_sources(self) -> None:
         """`sources`, and the errors of those that are none."""

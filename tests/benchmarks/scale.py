@@ -49,7 +49,7 @@ stages:
   screen: {rules: {long: {column: clips.long_enough, equals: true, why: a second is enough here}}}
   select: {rules: {long: {column: clips.long_enough, equals: true, why: a second is enough here}}}
 """
-FRAMES, RATE, SIZE = 10, 10, (96, 72)
+FRAMES, RATE, SIZE = 4, 4, (96, 72)
 SAMPLE_S = 0.5
 TENTHS = 10
 
