@@ -9,14 +9,6 @@ starts to count later than the holder, so that the holder has stopped when the o
 
 What a worker was writing at that moment may still arrive. It is a part named by its content, which the next run finds
 done or drops.
-
-Which stores can do that:
-
-- S3 and what speaks its protocol since 2024 (AWS, Ceph, MinIO, R2, moto): both conditions.
-- Google Cloud Storage: `ifGenerationMatch`, 0 for what must not be there.
-- Azure Blob Storage: `If-None-Match: *` and `If-Match`.
-- Hugging Face, HTTP and other read-only addresses cannot hold a dataset; a run that is to write there is refused.
-- Others (`sftp://`, `hdfs://`, …) have no such write that fsspec offers: a run goes on and warns that it is unguarded.
 """
 
 from __future__ import annotations
@@ -32,11 +24,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
-import fsspec.asyn
-
-from curate.remote import OBJECT_STORES, StoreError, UrlError, open_filesystem, plainly, scheme
+from curate.cell import cell
+from curate.remote import OBJECT_STORES, StoreError, UrlError, scheme
 
 TERM_S = 60.0
 """How long a lease lasts without renewal. A store or a machine that stands still for half a minute costs no run; a run
@@ -64,23 +55,6 @@ class DatasetBusyError(Exception):
 
 class LeaseLostError(DatasetBusyError):
     """The lease went away while it was held; nothing may be written any more."""
-
-
-class Cell(Protocol):
-    """One small object of a store, written only under a condition."""
-
-    timeout_s: float
-    """After which a request is given up."""
-
-    def read(self) -> tuple[bytes, str] | None:
-        """Its bytes and a tag that changes with every write; None: it is not there."""
-
-    def write(self, data: bytes, tag: str | None) -> str | None:
-        """Write it where it still has the tag (None: where it is not there).
-
-        Returns:
-            The new tag; None: it was not written.
-        """
 
 
 @contextmanager
@@ -112,7 +86,7 @@ def exclusive(url: str) -> Iterator[Callable[[], None]]:
 
 def holder(url: str) -> str | None:
     """Who seems to hold a remote dataset, as text; None: nobody. A holder that was killed is told as well."""
-    found = cell(url).read() if scheme(url) in OBJECT_STORES else None
+    found = cell(url, NAME).read() if scheme(url) in OBJECT_STORES else None
     told = json.loads(found[0]) if found else {}
     return _who(told) if told.get("nonce") else None
 
@@ -127,7 +101,7 @@ class Lease:
 
     def __init__(self, url: str, term_s: float = TERM_S) -> None:
         self._url, self._term_s, self._every_s = url, term_s, term_s / RENEWALS
-        self._cell = cell(url)
+        self._cell = cell(url, NAME)
         self._me = {
             "nonce": secrets.token_hex(8),
             "host": socket.gethostname(),
@@ -282,131 +256,3 @@ class Lease:
 
 def _who(told: dict[str, Any]) -> str:
     return f"process {told.get('pid')} on {told.get('host')}, since {told.get('since')}"
-
-
-def cell(url: str, timeout_s: float = 30.0) -> Cell:
-    """The lease object of a dataset, each of whose reads and writes takes `timeout_s` at most."""
-    kind = OBJECT_STORES[scheme(url)]
-    fs, root = open_filesystem(url)
-    name = f"{root}/{NAME}"
-    makers: dict[str, Callable[[Any, str, float], Cell]] = {"s3": _S3, "gs": _Gcs, "az": _Azure}
-    return makers[kind](fs, name, timeout_s)
-
-
-class _Cell:
-    def __init__(self, fs: Any, path: str, timeout_s: float) -> None:
-        self._fs, self._path, self.timeout_s = fs, path, timeout_s
-
-    def _call(self, coroutine: Any) -> Any:
-        """An asynchronous call of the store's client, given up after the timeout."""
-        with plainly(self._fs.unstrip_protocol(self._path)):
-            return fsspec.asyn.sync(self._fs.loop, lambda: coroutine, timeout=self.timeout_s)
-
-
-class _S3(_Cell):
-    def _ask(self, method: str, **more: Any) -> Any:
-        bucket, key, _ = self._fs.split_path(self._path)
-        return self._call(self._fs._call_s3(method, Bucket=bucket, Key=key, **more))
-
-    def read(self) -> tuple[bytes, str] | None:
-        bucket, key, _ = self._fs.split_path(self._path)
-
-        async def get() -> tuple[bytes, str]:
-            answer = await self._fs._call_s3("get_object", Bucket=bucket, Key=key)
-            async with answer["Body"] as body:
-                return await body.read(), answer["ETag"]
-
-        try:
-            return self._call(get())
-        except FileNotFoundError:
-            return None
-
-    def write(self, data: bytes, tag: str | None) -> str | None:
-        condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
-        try:
-            return str(self._ask("put_object", Body=data, **condition)["ETag"])
-        except FileExistsError:
-            return None
-        except FileNotFoundError:
-            if tag:
-                return None
-            raise
-        except OSError as error:
-            answer = getattr(error.__cause__, "response", None) or {}
-            if answer.get("Error", {}).get("Code") in ("PreconditionFailed", "ConditionalRequestConflict"):
-                return None
-            raise
-
-
-class _Gcs(_Cell):
-    def _names(self) -> tuple[str, str]:
-        bucket, key, _ = self._fs.split_path(self._path)
-        return bucket, key
-
-    def read(self) -> tuple[bytes, str] | None:
-        bucket, key = self._names()
-
-        async def get() -> tuple[bytes, str]:
-            about = await self._fs._call("GET", "b/{}/o/{}", bucket, key, json_out=True)
-            # Of a later generation by now, perhaps: a write on the one that was asked about fails then.
-            _, body = await self._fs._call("GET", "b/{}/o/{}", bucket, key, alt="media")
-            return body, str(about["generation"])
-
-        try:
-            return self._call(get())
-        except FileNotFoundError:
-            return None
-
-    def write(self, data: bytes, tag: str | None) -> str | None:
-        bucket, key = self._names()
-        url = f"{self._fs._location}/upload/storage/v1/b/{bucket}/o"
-
-        async def put() -> str:
-            made = await self._fs._call(
-                "POST", url, uploadType="media", name=key, ifGenerationMatch=tag or "0", data=data, json_out=True
-            )
-            return str(made["generation"])
-
-        try:
-            return self._call(put())
-        except FileExistsError:
-            return None
-
-
-class _Azure(_Cell):
-    def _blob(self) -> Any:
-        container, blob, _ = self._fs.split_path(self._path)
-        return self._fs.service_client.get_blob_client(container=container, blob=blob)
-
-    def read(self) -> tuple[bytes, str] | None:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        async def get() -> tuple[bytes, str]:
-            async with self._blob() as blob:
-                stream = await blob.download_blob()
-                return await stream.readall(), stream.properties.etag
-
-        try:
-            return self._call(_or_none(get(), ResourceNotFoundError))
-        except FileNotFoundError:
-            return None
-
-    def write(self, data: bytes, tag: str | None) -> str | None:
-        from azure.core import MatchConditions
-        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-
-        matching = {"etag": tag, "match_condition": MatchConditions.IfNotModified} if tag else {}
-
-        async def put() -> str:
-            async with self._blob() as blob:
-                made = await blob.upload_blob(data, overwrite=tag is not None, **matching)
-                return str(made["etag"])
-
-        return self._call(_or_none(put(), ResourceExistsError, ResourceModifiedError, ResourceNotFoundError))
-
-
-async def _or_none(coroutine: Any, *errors: type[Exception]) -> Any:
-    try:
-        return await coroutine
-    except errors:
-        return None
