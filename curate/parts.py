@@ -47,7 +47,7 @@ def encode(schema: pa.Schema, batches: Iterable[pa.Table], metadata: Mapping[str
     with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
         for batch in batches:
             # In one piece: where a column's chunks end shows in the bytes of its pages.
-            writer.write_table(batch.cast(schema).combine_chunks().replace_schema_metadata(schema.metadata))
+            writer.write_table(batch.combine_chunks().cast(schema).replace_schema_metadata(schema.metadata))
         writer.add_key_value_metadata({**(metadata or {}), SEAL: _UNSEALED})
     return _sealed(buffer.getbuffer())
 
