@@ -13,6 +13,7 @@ import sys
 import tarfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,9 +22,13 @@ import pytest
 import tiny_vlm
 from typer.testing import CliRunner
 
+from curate.commands.run import run as curate_run
 from curate.dataset import Dataset
 from schemas import captions, ledger
 from stages.caption.command import caption
+from tests.curate.engine import curate
+from tests.curate.excerpts import excerpt
+from tests.stages.verbs import typed
 
 HERE = Path(__file__).parent
 ANSWER = (
@@ -31,27 +36,23 @@ ANSWER = (
     '"short": "He stands."}'
 )
 CONCURRENCY = 4
+RECIPE = str(HERE / "captioned.yaml")
 
 
 def command(inputs, output, *settings):
     sets = [part for setting in settings for part in ("--set", setting)]
-    line = [
-        sys.executable,
-        "-m",
-        "curate.cli",
-        "run",
-        str(HERE / "captioned.yaml"),
-        "-o",
-        str(output),
-        "--workers",
-        "1",
-    ]
-    return [*line, *(["-i", str(inputs)] if inputs else []), *sets]
+    line = [sys.executable, "-m", "curate.cli", "run", RECIPE, "-o", str(output), "--workers", "1"]
+    return [*line, "-i", str(inputs), *sets]
 
 
-def run(inputs, output, *settings):
-    result = subprocess.run(command(inputs, output, *settings), capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-2000:]
+@pytest.fixture(scope="module")
+def run(scheduler):
+    """`curate run` on the tests' cluster."""
+
+    def run(inputs, output, *settings):
+        assert curate([inputs], output, scheduler, settings, recipe=RECIPE).failed == 0
+
+    return run
 
 
 def told(output):
@@ -60,10 +61,10 @@ def told(output):
 
 
 @pytest.fixture(scope="module")
-def decoded(footage, tmp_path_factory):
-    """(source, dataset) of a take captioned without a model: all but the captions is done."""
+def decoded(footage, run, tmp_path_factory):
+    """(source, dataset) of ten seconds of a take captioned without a model: all but the captions is done."""
     folder = tmp_path_factory.mktemp("in")
-    shutil.copy(footage / "footage/takes/dj2.mp4", folder)
+    excerpt(footage / "footage/takes/dj2.mp4", folder / "dj2.mp4", 10)
     output = tmp_path_factory.mktemp("out") / "dataset"
     run(folder, output)
     return folder, output
@@ -76,7 +77,7 @@ def dataset(decoded, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["transformers", "openai"])
-def test_a_models_captions_end_up_in_shards(backend, decoded, dataset, tmp_path):
+def test_a_models_captions_end_up_in_shards(backend, run, decoded, dataset, tmp_path):
     model = tiny_vlm.save(tmp_path / "tiny", answer=ANSWER)
     if backend == "transformers":
         run(decoded[0], dataset, "caption.backend=transformers", f"caption.transformers.weights={model}")
@@ -104,7 +105,7 @@ def test_a_models_captions_end_up_in_shards(backend, decoded, dataset, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_model_that_writes_garbage_is_marked_and_kept_out_of_shards(decoded, dataset, tmp_path):
+def test_a_model_that_writes_garbage_is_marked_and_kept_out_of_shards(run, decoded, dataset, tmp_path):
     model = tiny_vlm.save(tmp_path / "tiny")
     sets = ["caption.backend=transformers", f"caption.transformers.weights={model}", "caption.reply_tokens=16"]
     run(decoded[0], dataset, *sets, "caption.asks=1")
@@ -169,11 +170,12 @@ def test_captions_are_measured_judged_by_people_and_their_writer_tuned(decoded, 
 
 def test_a_model_without_pictures_is_refused_before_anything_runs(decoded, tmp_path):
     recipe = tmp_path / "blind.yaml"
-    recipe.write_text((HERE / "captioned.yaml").read_text().replace("  stills: {}\n", ""))
-    line = [sys.executable, "-m", "curate.cli", "run", str(recipe), "-i", str(decoded[0]), "-o", str(tmp_path / "out")]
-    result = subprocess.run([*line, "--set", "caption.backend=openai"], capture_output=True, text=True)
-    assert result.returncode == 2
+    recipe.write_text(Path(RECIPE).read_text().replace("  stills: {}\n", ""))
+    output = tmp_path / "out"
+    result = typed(curate_run, recipe, "-i", decoded[0], "-o", output, "--set", "caption.backend=openai")
+    assert result.exit_code == 2
     assert "add the stage 'stills'" in result.stderr
+    assert not output.exists()
 
 
 @contextmanager
@@ -208,13 +210,13 @@ def until(there, seconds=60):
 
 
 @pytest.mark.slow
-def test_a_run_killed_between_answers_loses_none_and_asks_none_again(decoded, dataset, port, tmp_path):
+def test_a_run_killed_between_answers_loses_none_and_asks_none_again(run, decoded, dataset, port, tmp_path):
     sets = ["caption.backend=openai", f"caption.openai.url=http://127.0.0.1:{port}/v1", "caption.openai.model=m"]
     sets += [
         f"caption.openai.concurrency={CONCURRENCY}",
-        "tree.clip.most_s=6",
-        "tree.clip.least_s=2",
-        "tree.clip.aim_s=3",
+        "tree.clip.most_s=3",
+        "tree.clip.least_s=0.5",
+        "tree.clip.aim_s=1",
     ]
     whole = shutil.copytree(dataset, tmp_path / "undisturbed")
     with answering(port, tmp_path / "quiet", 0.0):
@@ -230,13 +232,13 @@ def test_a_run_killed_between_answers_loses_none_and_asks_none_again(decoded, da
     before = counted(log, "answered")
     assert told(dataset) != told(whole)
     # The server is gone for a while, too: what it does not answer is waited for.
-    again = subprocess.Popen(command(decoded[0], dataset, *sets), stderr=subprocess.DEVNULL)
-    with answering(port, log, 0.1) as server:
+    with ThreadPoolExecutor(1) as pool, answering(port, log, 0.1) as server:
+        again = pool.submit(run, decoded[0], dataset, *sets)
         until(lambda: sum(counted(log, "answered").values()) > sum(before.values()) + 2)
         server.kill()
         server.wait()
         with answering(port, log, 0.0):
-            assert again.wait() == 0
+            again.result()
     assert told(dataset) == told(whole)
     twice = [ident for ident, count in counted(log, "answered").items() if count > 1]
     assert len(twice) <= 2 * CONCURRENCY  # those on their way when a process was killed
