@@ -27,12 +27,14 @@ class Desk:
 
 
 @lru_cache(maxsize=8)
-def take(path: Path) -> tuple[np.ndarray, ...]:
-    """A picture a second of a real take, BGR, at most 640 px."""
+def take(path: Path, most: int | None = None) -> tuple[np.ndarray, ...]:
+    """A picture a second of a real take, BGR, at most 640 px; no more than `most`."""
     found: list[np.ndarray] = []
     for frame in Decode(str(path), Timing.of(probe(str(path)))):
         if frame.t_s >= len(found):
             found.append(frame.picture(640))
+        if len(found) == most:
+            break
     return tuple(found)
 
 
