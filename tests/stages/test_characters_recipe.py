@@ -2,30 +2,24 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
 
 import pytest
 
+from curate.commands.explain import explain
 from curate.dataset import Dataset
 from schemas import captions, characters, faces
+from tests.curate.engine import curate
 from tests.stages.test_characters_names import titles
+from tests.stages.verbs import typed
 
 RULES = "{long: {column: clips.long_enough, equals: true}}"
 
 
-def curate(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "curate.cli", *map(str, words)], capture_output=True, text=True, timeout=850
-    )
-
-
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # a minute where nobody else computes
-def test_a_film_and_a_cast_become_samples_that_name_who_is_there(footage, tmp_path):
+def test_a_film_and_a_cast_become_samples_that_name_who_is_there(footage, scheduler, tmp_path):
     film = footage / "footage/edited/dialogue.mp4"
-    titles(film, tmp_path / "film.mp4", [], 11)
+    titles(film, tmp_path / "film.mp4", [], 8)
     rows = []
     for photo in sorted(film.with_suffix(".cast").iterdir()):
         shutil.copy(photo, tmp_path)
@@ -33,10 +27,8 @@ def test_a_film_and_a_cast_become_samples_that_name_who_is_there(footage, tmp_pa
     (tmp_path / "cast.json").write_text(json.dumps(rows))
     sets = [f"{stage}.cast={tmp_path / 'cast.json'}" for stage in ("people", "characters")]
     sets += ["takes.min_s=2", f"screen.rules={RULES}", f"select.rules={RULES}", "clips.preset=ultrafast"]
-    settings = [word for setting in sets for word in ("--set", setting)]
     output = tmp_path / "dataset"
-    done = curate("run", "people", "-i", tmp_path / "film.mp4", "-o", output, "--workers", 1, *settings)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert curate([tmp_path / "film.mp4"], output, scheduler, sets, recipe="people").failed == 0
 
     dataset = Dataset(str(output))
     told = dataset.scan(characters.CHARACTERS).to_table().to_pylist()
@@ -56,5 +48,5 @@ def test_a_film_and_a_cast_become_samples_that_name_who_is_there(footage, tmp_pa
     assert any("biden" in json.dumps(sample) or "obama" in json.dumps(sample) for sample in samples)
 
     clip = next(row["clip_id"] for row in dataset.scan(faces.FACES).to_table().to_pylist() if row["name"])
-    explained = json.loads(curate("explain", output, clip, "--json").stdout)
+    explained = json.loads(typed(explain, output, clip, "--json").stdout)
     assert {row["name"] for row in explained["tables"]["identities"]} & set(named)
