@@ -8,6 +8,7 @@ import pytest
 
 from curate.dataset import Dataset
 from tests.curate.engine import curate
+from tests.stages.listening import ffmpeg
 
 MARKED, CLEAN = "dj2.mp4", "pancake.mkv"
 
@@ -17,11 +18,12 @@ def test_long_take_scores_decides_and_packs(footage, scheduler, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in (MARKED, CLEAN):
-        shutil.copy(footage / "footage/takes" / name, folder)
-    shutil.copy(footage / "footage/takes" / CLEAN, folder / "again.mkv")
+        ffmpeg("-i", footage / "footage/takes" / name, "-t", "6", "-c", "copy", folder / name)
+    shutil.copy(folder / CLEAN, folder / "again.mkv")
     with open(folder / "again.mkv", "ab") as file:
         file.write(bytes(100))  # other bytes, the same pictures
-    summary = curate([folder], tmp_path / "out", scheduler, ["clips.preset=ultrafast"], recipe="long_take")
+    short = ["clips.preset=ultrafast", "takes.min_s=5"]
+    summary = curate([folder], tmp_path / "out", scheduler, short, recipe="long_take")
     assert summary.failed == 0
     dataset = Dataset(str(tmp_path / "out"))
     found = {name: dataset.stored(name).to_table().to_pylist() for name in dataset.table_names()}
