@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from pipelines.longtune.checkpoint import find_checkpoint
 from pipelines.longtune.config import Config, load_config
 from pipelines.longtune.weights import make_generator
-from tests.pipelines.longtune_run import write_bars
+from tests.pipelines.longtune_run import STEPS, method_config, save_generator, write_bars
 
 ROOT = Path(__file__).parents[2]
-STEPS, STOP = 4, 3  # of which the first two are in a checkpoint
+STOP = 3
+METHODS = ("tiny_far", "tiny_rolling_forcing", "tiny_streaming_dmd")
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +39,10 @@ def config(**sections: object) -> dict:
     return values | sections
 
 
-def losses(run: Path) -> list[float]:
+def losses(run: Path, name: str = "loss") -> list[float]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if row["stage"] == "transformer"] == list(range(1, STEPS + 1))
-    return [row["loss"] for row in rows]
+    return [row[name] for row in rows]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -63,14 +64,17 @@ def on_two_ranks(jobs: list[dict], folder: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
     )
     assert done.returncode == 0, "\n".join(done.stderr.splitlines()[-30:])
 
 
 @pytest.fixture(scope="module")
 def runs(shards, tmp_path_factory) -> Path:
-    """Runs on one rank and on two, through and stopped; each stopped one is gone on with, on one rank and on two."""
+    """Runs on one rank and on two, through and stopped; each stopped one is gone on with, on one rank and on two.
+
+    The runs on two share one start of torchrun, those of the methods with networks or a state of their own as well.
+    """
     folder = tmp_path_factory.mktemp("runs")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums are split by threads; torchrun's ranks have one, too
@@ -80,6 +84,12 @@ def runs(shards, tmp_path_factory) -> Path:
 
     def alone(wanted: dict) -> None:
         train(wanted["config"], wanted["shards"], wanted["out"], wanted.get("stop_at"))
+
+    generator = save_generator(tmp_path_factory.mktemp("generator"))
+    long = write_bars(tmp_path_factory.mktemp("long"), 2, 40, 8, 64, 64)  # of 5 s
+
+    def method(name: str, **more: object) -> dict:
+        return {"config": method_config(name, generator), "shards": long, "out": folder / name, **more}
 
     alone(job("1"))
     alone(job("1-2", stop_at=STOP))
@@ -92,6 +102,9 @@ def runs(shards, tmp_path_factory) -> Path:
             job("2-2", copy_of=folder / "2-1"),
             job("1-2"),
             job("lora", config=config(lora={"rank": 2, "alpha": 2})),
+            *map(method, METHODS),
+            method(METHODS[-1], out=folder / "stopped", stop_at=STOP),
+            method(METHODS[-1], out=folder / "stopped"),
         ],
         folder,
     )
@@ -132,3 +145,11 @@ def test_sharded_adapters_leave_the_base_as_it_was(runs):
     adapters = load_file(find_checkpoint(runs / "lora") / "lora" / "pytorch_lora_weights.safetensors")
     moved = [key for key, value in adapters.items() if "lora_B" in key and value.any()]
     assert len(moved) == len(adapters) / 2
+
+
+@pytest.mark.slow
+def test_methods_run_sharded_and_a_stopped_stream_goes_on(runs):
+    """Whose passes must be as many on each rank; what is stopped goes on on both, bit for bit."""
+    assert all(len(losses(runs / name)) == STEPS for name in METHODS)
+    for name in ("loss", "loss_critic"):
+        assert losses(runs / "stopped", name) == losses(runs / METHODS[-1], name)
