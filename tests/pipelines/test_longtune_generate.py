@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -39,12 +40,12 @@ def run(tmp_path_factory) -> Path:
     return make_run(tmp_path_factory.mktemp("run"))
 
 
-def invoke(*arguments: object, typed: str | None = None):
-    return CliRunner().invoke(APP, [str(argument) for argument in arguments], input=typed)
+def invoke(*arguments: object):
+    return CliRunner().invoke(APP, [str(argument) for argument in arguments])
 
 
-def made(*arguments: object, typed: str | None = None) -> dict:
-    result = invoke(*arguments, "--json", typed=typed)
+def made(*arguments: object) -> dict:
+    result = invoke(*arguments, "--json")
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -125,35 +126,30 @@ def test_a_prompt_switches_at_the_next_block(run, tmp_path):
     assert np.array_equal(a, c)
 
 
-@pytest.mark.slow
-def test_typed_lines_steer_a_video_while_it_is_made(run, tmp_path):
+def test_typed_lines_steer_a_video_while_it_is_made(run, tmp_path, monkeypatch, capsys):
     """What was typed and when is told; the same as a script gives the same video. Without a length, stdin ends it."""
-    command = [
-        sys.executable,
-        "-c",
-        "import typer; from pipelines.longtune.generate_command import *; typer.run(generate)",
-    ]
     curve = tmp_path / "curve.jsonl"
-    command += [str(run), "--interactive", "--prompt", "a bar", "-o", str(tmp_path / "a.mp4"), "--json"]
-    command += ["--curve", str(curve)]
+    read, write = os.pipe()
 
     def wait(blocks: int) -> None:
         deadline = time.monotonic() + 60
         while not curve.exists() or curve.read_text().count("\n") < blocks:
             assert time.monotonic() < deadline
-            assert process.poll() is None
             time.sleep(0.005)
 
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, text=True, cwd=tmp_path, env=environment, **pipes) as process:
-        wait(2)
-        process.stdin.write("a ball\n")
-        process.stdin.flush()
-        wait(curve.read_text().count("\n") + 3)
-        out, errors = process.communicate()
-    assert process.returncode == 0, errors
-    typed = json.loads(out)
+    def type_a_line() -> None:
+        with open(write, "w") as keyboard:
+            wait(2)
+            print("a ball", file=keyboard, flush=True)
+            wait(curve.read_text().count("\n") + 3)
+
+    with open(read) as stdin, ThreadPoolExecutor(1) as person:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        typing = person.submit(type_a_line)
+        words = ("generate", run, "--interactive", "--prompt", "a bar", "-o", tmp_path / "a.mp4", "--curve", curve)
+        APP([*map(str, words), "--json"], standalone_mode=False)
+        typing.result()
+    typed = json.loads(capsys.readouterr().out)
     assert [row["text"] for row in typed["prompts"]] == ["a bar", "a ball"]
     assert typed["prompts"][1]["frame"] >= 21
     script = tmp_path / "script.txt"
