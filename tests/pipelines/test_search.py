@@ -2,10 +2,10 @@
 
 import json
 import math
-import shutil
-import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,15 +18,34 @@ from typer.testing import CliRunner
 from curate.cli import app
 from curate.dataset import Dataset, to_arrow
 from curate.plugins import recipe_text
+from pipelines.search import moments
 from pipelines.search.command import clock, search
 from pipelines.search.moments import SearchError, once, opened
 from schemas import caption_checks, caption_vectors, captions, clips, decisions, sources, tree
 from schemas.tree import LEVELS
 from stages.caption.judge import Verify
 from stages.caption.meaning import Meaning
+from tests.curate.engine import curate
+from tests.curate.excerpts import excerpt
 
 STAGES = Path(__file__).parents[1] / "stages"
 app.command("search")(search)
+
+
+class Kept(ProcessPoolExecutor):
+    """The process that encodes queries, for all tests: loading torch takes it longer than all that they ask."""
+
+    def shutdown(self, *given, **more):
+        """The next index wants it."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def encoder():
+    kept = Kept(1, get_context("spawn"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moments, "ProcessPoolExecutor", lambda *given: kept)
+        yield
+    ProcessPoolExecutor.shutdown(kept)
 
 
 def filled(table, **given):
@@ -279,21 +298,15 @@ def test_times_as_people_read_them():
 
 
 @pytest.mark.slow
-def test_a_real_take_is_found_and_its_file_named(footage, tmp_path):
+def test_a_real_take_is_found_and_its_file_named(footage, scheduler, tmp_path):
     (tmp_path / "in").mkdir()
-    shutil.copy(footage / "footage/takes/dj2.mp4", tmp_path / "in")
+    excerpt(footage / "footage/takes/dj2.mp4", tmp_path / "in/dj2.mp4", 8)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         (STAGES / "captioned.yaml").read_text().replace("  caption: {}\n", "  caption: {}\n  meaning: {}\n")
     )
-    command = [sys.executable, "-m", "curate.cli"]
-    line = [*command, "run", str(recipe), "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--workers", "1"]
-    subprocess.run(line, check=True, capture_output=True)
-    done = subprocess.run(
-        [*command, "search", str(tmp_path / "out"), "the camera shakes", "--kept", "--json"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    told = json.loads(done.stdout)
+    assert curate([tmp_path / "in"], tmp_path / "out", scheduler, [], str(recipe)).failed == 0
+    told = json.loads(asked(Dataset(str(tmp_path / "out")), "the camera shakes", "--kept", "--json").stdout)
     assert [one["missing"] for one in told["rankings"]] == [None, None]
     moment = told["moments"][0]
     assert set(moment["matched"]) == {"camera", "shakes"}
