@@ -1,7 +1,6 @@
 """From shards to losses and back: a real dataset, a real run on it, and a selection that uses what the run found."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,6 +19,7 @@ from curate.run import Summary, run
 from pipelines.longtune.cli import train
 from pipelines.longtune.config import load_config
 from schemas import losses
+from tests.curate.excerpts import excerpt
 
 ENGINE = str(Path(__file__).parents[1] / "curate" / "engine.yaml")
 EVERYTHING = ["takes.min_s=1", "screen.rules={}", "select.rules={}", "clips.preset=ultrafast", "pack.val_share=0"]
@@ -43,7 +43,7 @@ def curated(recipe: str, inputs: list[Path], output: Path, scheduler: str, overr
 def test_what_a_run_learns_of_clips_decides_what_is_kept(footage, scheduler, tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("pancake.mkv", "yoga.mp4"):
-        shutil.copy(footage / "footage" / "takes" / name, tmp_path / "in")
+        excerpt(footage / "footage" / "takes" / name, tmp_path / "in" / name, 3)
     dataset = tmp_path / "dataset"
     assert curated(ENGINE, [tmp_path / "in"], dataset, scheduler, EVERYTHING).failed == 0
     values = load_config("tiny").to_json()

@@ -44,6 +44,7 @@ from stages.latents.pictures import fit, sampled
 from stages.latents.stage import Latents, TextEmbeddings
 from stages.pack import Pack
 from stages.shard import Shard
+from tests.curate.excerpts import excerpt
 
 ENGINE = Path(__file__).parents[1] / "curate" / "engine.yaml"
 SIZE = {"fps": 8.0, "height": 32, "width": 48}
@@ -118,11 +119,12 @@ def test_a_run_of_the_engine_packs_them(model, footage, scheduler, tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     everything = ["takes.min_s=1", "screen.rules={}", "select.rules={}", "clips.preset=ultrafast", "pack.val_share=0"]
     dataset = str(tmp_path / "dataset")
+    film = excerpt(footage / "footage/takes/mm_struct.mp4", tmp_path / "film.mp4", 4)
 
     def curated(*more: str) -> Summary:
         plan = recipes.load(str(tmp_path / "recipe.yaml"), [*everything, *more])
         with Reporter(Console(stderr=True), quiet=True) as reporter:
-            return run(plan, [str(footage / "footage/takes/mm_struct.mp4")], dataset, reporter, Place(scheduler))
+            return run(plan, [str(film)], dataset, reporter, Place(scheduler))
 
     assert curated().failed == 0
     (take,) = build_index(list_shards(tmp_path / "dataset" / "shards")).takes
