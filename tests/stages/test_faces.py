@@ -1,7 +1,6 @@
 """Faces in real footage: followed within takes, told apart over the source, named by a cast and by nothing else."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -10,7 +9,9 @@ from PIL import Image
 
 from curate.models import WeightsError
 from stages.faces import networks
+from stages.faces.command import faces
 from tests.stages.seeing import told, watched
+from tests.stages.verbs import typed
 
 LIN = "lin_manuel_miranda"
 
@@ -141,9 +142,8 @@ def test_a_missing_package_says_how_it_is_installed(monkeypatch):
 
 def test_the_command_names_draws_and_prints_no_embedding(footage, tmp_path):
     film, cast, sheet = footage / "footage/edited/hamilton.mp4", footage / "faces", tmp_path / "sheet.jpg"
-    command = [sys.executable, "-m", "curate.cli", "faces", film, "--cast", cast, "--sheet", sheet, "--json"]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    done = typed(faces, film, "--cast", cast, "--sheet", sheet, "--json")
+    assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     (singer,) = [person for person in found["people"] if person["name"]]
     assert (singer["name"], len(singer["clips"])) == (LIN, 1)
@@ -154,8 +154,6 @@ def test_the_command_names_draws_and_prints_no_embedding(footage, tmp_path):
 
 
 def test_the_command_refuses_a_cast_that_is_none(footage, tmp_path):
-    command = [sys.executable, "-m", "curate.cli", "faces", footage / "footage/takes/yoga.mp4", "--cast", tmp_path]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (2, "")
+    done = typed(faces, footage / "footage/takes/yoga.mp4", "--cast", tmp_path)
+    assert (done.exit_code, done.stdout) == (2, "")
     assert "holds no photo" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -1,8 +1,6 @@
 """Who speaks when, on real voices: a dialogue whose truth is known, a real meeting, and sound of every odd kind."""
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -13,12 +11,14 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 from curate.media.container import MediaError
+from stages.speech.command import speech as command
 from stages.speech.diarization import Turn, merged, overlaps
 from stages.speech.formats import rttm, vtt
 from stages.speech.speakers import speakers
 from stages.speech.stretches import Stretch, joined, runs, stretches
 from tests.stages.listening import ffmpeg, film, listen
 from tests.stages.looking import screening
+from tests.stages.verbs import typed
 
 
 def annotation(turns):
@@ -147,10 +147,9 @@ def test_a_file_cut_off_in_the_middle_is_heard_as_far_as_it_goes(footage, tmp_pa
 def test_the_command_prints_json_and_writes_rttm_and_vtt(footage, tmp_path):
     path = tmp_path / "two [words].wav"
     ffmpeg("-i", footage / "meetings/trn04.wav", "-ss", "12", "-t", "12", path)
-    command = [sys.executable, "-m", "curate.cli", "speech", path, "--json", "--set", "speech.transcriber=none"]
-    command += ["--rttm", tmp_path / "out.rttm", "--vtt", tmp_path / "out.vtt"]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    files = ("--rttm", tmp_path / "out.rttm", "--vtt", tmp_path / "out.vtt")
+    done = typed(command, path, "--json", "--set", "speech.transcriber=none", *files)
+    assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["lines"]
     assert set(found["speakers"]) <= {"voice 1", "voice 2", "voice 3", "unknown"}
@@ -160,11 +159,10 @@ def test_the_command_prints_json_and_writes_rttm_and_vtt(footage, tmp_path):
 
 
 def test_a_wrong_use_is_told_in_one_line(tmp_path):
-    for arguments, status in (([tmp_path / "none.mp4"], 2), ([tmp_path, "--set", "speech.distance=7"], 2)):
-        command = [sys.executable, "-m", "curate.cli", "speech", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert done.returncode == status
-        assert "Traceback" not in done.stderr
+    for arguments in ([tmp_path / "none.mp4"], [tmp_path, "--set", "speech.distance=7"]):
+        done = typed(command, *arguments)
+        assert done.exit_code == 2
+        assert "Traceback" not in done.output
 
 
 def test_exports_escape_what_other_people_wrote():
