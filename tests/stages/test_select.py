@@ -57,7 +57,7 @@ values = st.one_of(st.none(), st.floats(0, 2, width=32))
 cameras = st.sampled_from([None, "static", "pan left"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 60), values, cameras), max_size=8))
 def test_kept_means_every_rule_is_met(scores):
     for (duration, speed, camera), verdict in zip(scores, decide(scores), strict=True):
@@ -109,7 +109,7 @@ def truth(condition, clip):
     return condition.get("min", -math.inf) <= value <= condition.get("max", math.inf)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     conditions.filter(lambda c: Rule.model_validate(c).depth() <= 6),
     st.lists(st.tuples(st.sampled_from([1.0, 8.0, 30.0]), values, cameras), min_size=1, max_size=5),
