@@ -13,8 +13,12 @@ from pathlib import Path
 import films
 import pytest
 from engine import RECIPE, curate, rows
+from excerpts import excerpt
+from verbs import command
 
 from schemas import clips, errors, ledger, sources
+
+SETTINGS = ["takes.min_s=0.5", "screen.rules={}", "select.rules={}", "clips.preset=ultrafast"]
 
 
 def film(path, frames):
@@ -37,7 +41,7 @@ def bad(tmp_path_factory, footage):
         sound.setparams((1, 2, 8000, 8000, "NONE", ""))
         sound.writeframes(bytes(16000))
     os.rename(folder / "sound.wav", folder / "audio only.mp4")
-    whole = (footage / "footage/takes/yoga.mp4").read_bytes()
+    whole = excerpt(footage / "footage/takes/yoga.mp4", folder / "truncated.mp4", 4).read_bytes()
     (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
     damaged = bytearray(whole)
     damaged[len(whole) // 2 : len(whole) // 2 + 20_000] = os.urandom(20_000)
@@ -52,7 +56,7 @@ def bad(tmp_path_factory, footage):
 def made(bad, footage, scheduler, tmp_path_factory):
     output = tmp_path_factory.mktemp("out") / "dataset"
     inputs = [bad, footage / "footage/broken", bad / "missing.mp4", str(bad / "*.nothing")]
-    return output, curate(inputs, output, scheduler, ["takes.min_s=0.5", "screen.rules={}", "select.rules={}"])
+    return output, curate(inputs, output, scheduler, SETTINGS)
 
 
 def test_the_job_finishes_and_counts(made):
@@ -101,19 +105,9 @@ def test_a_film_of_one_frame_has_a_result(made):
 
 
 def test_strict_exits_with_1_and_names_nothing_twice(bad, tmp_path, scheduler):
-    command = [
-        sys.executable,
-        "-m",
-        "curate.cli",
-        "run",
-        RECIPE,
-        "-i",
-        str(bad / "text.mp4"),
-        str(bad / "plain.mp4"),
-    ]
-    command += ["-o", str(tmp_path / "out"), "--scheduler", scheduler, "--json"]
-    relaxed = subprocess.run(command, capture_output=True, text=True)
-    strict = subprocess.run([*command, "--strict"], capture_output=True, text=True)
+    words = ["run", RECIPE, "-i", bad / "text.mp4", bad / "plain.mp4"]
+    words += ["-o", tmp_path / "out", "--scheduler", scheduler, "--json"]
+    relaxed, strict = command(*words), command(*words, "--strict")
     assert (relaxed.returncode, strict.returncode) == (0, 1)
     told = json.loads(relaxed.stdout)
     assert told["states"]["source"] == {"kept": 0, "rejected": 1, "failed": 1}
@@ -125,22 +119,20 @@ def test_retry_failed_tries_what_failed_and_nothing_else(bad, footage, scheduler
     folder.mkdir()
     shutil.copy(bad / "text.mp4", folder)
     shutil.copy(bad / "plain.mp4", folder)
-    settings = ["takes.min_s=0.5", "screen.rules={}", "select.rules={}"]
-    curate([folder], tmp_path / "out", scheduler, settings)
-    assert curate([folder], tmp_path / "out", scheduler, settings).tasks == 0
+    curate([folder], tmp_path / "out", scheduler, SETTINGS)
+    assert curate([folder], tmp_path / "out", scheduler, SETTINGS).tasks == 0
     before = rows(tmp_path / "out", errors.TABLE)
     assert len(before) == 1
-    assert curate([folder], tmp_path / "out", scheduler, settings, retry_failed=True).tasks == 1
+    assert curate([folder], tmp_path / "out", scheduler, SETTINGS, retry_failed=True).tasks == 1
     assert rows(tmp_path / "out", errors.TABLE) == before
 
 
 def test_a_replaced_file_replaces_its_source(bad, footage, scheduler, tmp_path):
     film_path = tmp_path / "film.mp4"
     shutil.copy(bad / "text.mp4", film_path)
-    settings = ["takes.min_s=0.5", "screen.rules={}", "select.rules={}"]
-    assert curate([film_path], tmp_path / "out", scheduler, settings).failed == 1
+    assert curate([film_path], tmp_path / "out", scheduler, SETTINGS).failed == 1
     shutil.copy(bad / "plain.mp4", film_path)
-    summary = curate([film_path], tmp_path / "out", scheduler, settings)
+    summary = curate([film_path], tmp_path / "out", scheduler, SETTINGS)
     assert summary.states["source"] == {"kept": 1, "rejected": 0, "failed": 0}
     assert rows(tmp_path / "out", errors.TABLE) == []
 

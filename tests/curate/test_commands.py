@@ -1,28 +1,22 @@
 """The verbs that look at a dataset, as a user types them."""
 
 import json
-import shutil
-import subprocess
-import sys
 
 import pytest
 from engine import curate, rows
+from excerpts import excerpt
+from verbs import command
 
+from curate import hosts
 from schemas import ledger, shards
-
-
-def command(*words):
-    done = subprocess.run([sys.executable, "-m", "curate.cli", *map(str, words)], capture_output=True, text=True)
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
 def dataset(footage, scheduler, tmp_path_factory):
     """One take that is kept, one that is not, and a file that is no video and has a hostile name."""
     folder = tmp_path_factory.mktemp("in")
-    for name in ("takes/pancake.mkv", "takes/yoga.mp4"):
-        shutil.copy(footage / "footage" / name, folder)
+    for name in ("pancake.mkv", "yoga.mp4"):
+        excerpt(footage / "footage/takes" / name, folder / name, 6)
     (folder / "<script>alert(1)<!--\x1b[31m.mp4").write_text("no video")
     output = tmp_path_factory.mktemp("out") / "dataset"
     rules = [
@@ -141,11 +135,12 @@ def test_recipes_are_listed_shown_and_described():
         ),
     ],
 )
-def test_wrong_use_is_told_with_its_cure(tmp_path, footage, words, status, says):
+def test_wrong_use_is_told_with_its_cure(tmp_path, footage, monkeypatch, words, status, says):
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.csv").write_text("file\na.mp4\n")
     places = {name: tmp_path / name for name in ("empty", "out")}
     places |= {"list": tmp_path / "list.csv", "film": footage / "footage/takes/yoga.mp4"}
+    monkeypatch.setattr(hosts, "CONNECT_S", 2.0)  # as long as the scheduler does not answer
     done = command(*(word.format(**places) for word in words))
     assert done.returncode == status
     assert says in done.stderr.replace("\n", " ")

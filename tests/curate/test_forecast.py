@@ -1,14 +1,13 @@
 """A forecast comes from a real sample, and a run says how wrong it was."""
 
 import json
-import shutil
-import subprocess
-import sys
 from itertools import pairwise
 
 from engine import RECIPE
+from excerpts import excerpt
 from hypothesis import given
 from hypothesis import strategies as st
+from verbs import command
 
 from curate.forecast import sample
 from curate.listing import Listed
@@ -19,16 +18,14 @@ QUICK = ["takes.min_s=1", "screen.rules={}", "select.rules={}", "clips.preset=ul
 
 def cli(*words):
     overrides = [part for setting in QUICK for part in ("--set", setting)]
-    return subprocess.run(
-        [sys.executable, "-m", "curate.cli", *map(str, words), *overrides], capture_output=True, text=True
-    )
+    return command(*words, *overrides)
 
 
-def test_planned_then_run_then_judged(footage, tmp_path):
+def test_planned_then_run_then_judged(footage, scheduler, tmp_path):
     (tmp_path / "in").mkdir()
     for name in NAMES:
-        shutil.copy(footage / "footage/takes" / name, tmp_path / "in")
-    where = ("-i", tmp_path / "in", "-o", tmp_path / "dataset", "--workers", 2)
+        excerpt(footage / "footage/takes" / name, tmp_path / "in" / name, 3)
+    where = ("-i", tmp_path / "in", "-o", tmp_path / "dataset", "--scheduler", scheduler)
     planned = cli("plan", RECIPE, *where, "--sample", 2, "--price-per-hour", 3.5, "--json")
     made = json.loads(planned.stdout)
     assert (made["sources"], made["sampled"], made["threads"]) == (3, 2, 2)

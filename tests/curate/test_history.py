@@ -10,17 +10,14 @@ import time
 import numpy as np
 import pytest
 from engine import curate
+from excerpts import excerpt
 from hypothesis import given
 from hypothesis import strategies as st
+from verbs import command
 
 from curate import history
 from curate.dataset import Dataset
 from curate.profile import POINTS, distance
-
-
-def cli(*words):
-    command = [sys.executable, "-m", "curate.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -29,38 +26,38 @@ def grown(footage, scheduler, tmp_path_factory):
     folder = tmp_path_factory.mktemp("grown")
     (folder / "in").mkdir()
     for name in ("yoga.mp4", "pancake.mkv"):
-        shutil.copy(footage / "footage/takes" / name, folder / "in")
+        excerpt(footage / "footage/takes" / name, folder / "in" / name, 3)
         curate([folder / "in"], folder / "dataset", scheduler)
     curate([], folder / "dataset", scheduler)
     return folder / "dataset"
 
 
 def test_every_run_is_remembered(grown):
-    rows = json.loads(cli("history", grown, "--json").stdout)
+    rows = json.loads(command("history", grown, "--json").stdout)
     assert [row["state"] for row in rows] == ["done"] * 3
     assert [sum(row["states"]["source"].values()) for row in rows] == [1, 2, 2]
     assert rows[1]["tasks"] > 0
     assert rows[2]["tasks"] == 0
     # One that changed nothing has the profile of the one before: a year of quiet nights takes no room.
     assert rows[2]["profile"] == rows[1]["id"]
-    assert "done" in cli("history", grown).stdout
+    assert "done" in command("history", grown).stdout
 
 
 def test_two_runs_are_held_against_each_other(grown):
-    same = json.loads(cli("compare", f"{grown}@-2", grown, "--json").stdout)
+    same = json.loads(command("compare", f"{grown}@-2", grown, "--json").stdout)
     assert all(row["distance"] in (0, None) for row in same["scores"])
-    found = json.loads(cli("compare", f"{grown}@-3", grown, "--json").stdout)
+    found = json.loads(command("compare", f"{grown}@-3", grown, "--json").stdout)
     takes = next(step for step in found["funnel"] if step["step"] == "takes")
     assert takes["count"][0] < takes["count"][1]
     by_column = {row["column"]: row for row in found["scores"]}
     assert by_column["motion.mean_w_s"]["distance"] > 0
     assert found["captions"]["levels"]["shot"][1]["captions"] > found["captions"]["levels"]["shot"][0]["captions"]
-    shown = cli("compare", f"{grown}@-3", grown)
+    shown = command("compare", f"{grown}@-3", grown)
     assert found["scores"][0]["column"].split(".")[0] in shown.stdout
 
 
 def test_drift_fails_a_job_where_there_is_enough_to_say_so(grown, tmp_path):
-    assert cli("compare", f"{grown}@-3", grown, "--fail-over", "0.05").returncode == 0  # a take or two say nothing
+    assert command("compare", f"{grown}@-3", grown, "--fail-over", "0.05").returncode == 0  # a take or two say nothing
     for number, shift in enumerate((0.0, 1.0)):
         dataset = Dataset(str(tmp_path / str(number)))
         shutil.copytree(grown, tmp_path / str(number))
@@ -69,14 +66,14 @@ def test_drift_fails_a_job_where_there_is_enough_to_say_so(grown, tmp_path):
         left["scores"]["motion.mean_w_s"] |= {"clips": 500, "quantiles": list(np.linspace(shift, shift + 2, POINTS))}
         dataset.write(f"runs/{run.id}.profile.json", json.dumps(left).encode())
     names = [f"{tmp_path / str(number)}@-1" for number in (0, 1)]
-    drifted = cli("compare", *names, "--fail-over", "0.3")
+    drifted = command("compare", *names, "--fail-over", "0.3")
     assert drifted.returncode == 1
     assert "drifted: motion.mean_w_s: distance 0.50" in drifted.stdout
-    assert cli("compare", *names, "--fail-over", "0.6").returncode == 0
+    assert command("compare", *names, "--fail-over", "0.6").returncode == 0
 
 
 def test_a_run_that_is_not_remembered_is_named(grown):
-    refused = cli("compare", f"{grown}@yesterday", grown)
+    refused = command("compare", f"{grown}@yesterday", grown)
     assert refused.returncode == 2
     assert "remembers no run 'yesterday'" in refused.stderr
 
@@ -86,12 +83,12 @@ def test_a_killed_run_is_told_by_its_record(footage, tmp_path):
     with subprocess.Popen([sys.executable, "-m", "curate.cli", *words], stderr=subprocess.DEVNULL) as run:
         while not list(tmp_path.glob("dataset/runs/*.json")):
             time.sleep(0.1)
-        (record,) = json.loads(cli("history", tmp_path / "dataset", "--json").stdout or "[{}]")
+        (record,) = json.loads(command("history", tmp_path / "dataset", "--json").stdout or "[{}]")
         run.send_signal(signal.SIGKILL)
         run.wait()
     assert record == {} or record["state"] == "running"
     (tmp_path / "dataset/recipe.yaml").touch()
-    (record,) = json.loads(cli("history", tmp_path / "dataset", "--json").stdout)
+    (record,) = json.loads(command("history", tmp_path / "dataset", "--json").stdout)
     assert record["state"] == "killed"
 
 

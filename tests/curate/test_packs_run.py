@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
 from difference import difference
 from engine import curate
+from excerpts import excerpt
+from verbs import command
 
 from curate import packs
 from curate.dataset import Dataset
@@ -51,7 +51,7 @@ def films(footage, tmp_path_factory):
     """The first seconds of a take under four contents, and two files that are no video."""
     folder = tmp_path_factory.mktemp("films")
     for number in range(4):
-        shutil.copy(footage / "footage/takes/pancake.mkv", folder / f"{number}.mkv")
+        excerpt(footage / "footage/takes/pancake.mkv", folder / f"{number}.mkv", 2)
         with open(folder / f"{number}.mkv", "ab") as file:
             file.write(b"\xec\x81" + bytes([number]))  # an EBML Void element
     for number in range(2):
@@ -77,10 +77,7 @@ def test_packed_it_is_the_same_dataset_and_there_is_nothing_to_do(made, copy, fi
     before = {path: path.read_bytes() for path in copy.glob("tables/*/*.parquet")}
     assert curate([films], copy, scheduler, [], recipe).tasks == 0
     assert {path: path.read_bytes() for path in copy.glob("tables/*/*.parquet")} == before
-    told = subprocess.run(
-        [sys.executable, "-m", "curate.cli", "status", copy, "--json"], capture_output=True, check=True
-    )
-    assert json.loads(told.stdout)["parts"]["clips"] == 4
+    assert json.loads(command("status", copy, "--json").stdout)["parts"]["clips"] == 4
 
 
 def test_a_packed_source_that_changed_is_done_again_and_no_other(copy, films, recipe, scheduler, tmp_path):
@@ -102,8 +99,10 @@ def test_what_failed_is_tried_again_out_of_packs(made, copy, films, recipe, sche
     assert contents(copy) == contents(made)
 
 
-@pytest.mark.parametrize("table", ["clips", "decodes", "inputs", "errors"])
-@pytest.mark.parametrize("how", ["torn", "changed"])
+@pytest.mark.parametrize(
+    ("how", "table"),
+    [("torn", "clips"), ("torn", "inputs"), ("changed", "clips"), ("changed", "decodes"), ("changed", "errors")],
+)
 def test_a_damaged_pack_is_made_anew(table, how, made, copy, films, recipe, scheduler):
     (pack,) = (copy / "tables" / table).iterdir()
     data = bytearray(pack.read_bytes())
@@ -128,8 +127,7 @@ def test_inputs_are_not_forgotten_with_their_pack(made, copy, recipe, scheduler)
 def test_a_purged_source_leaves_no_byte_in_packs(copy, scheduler):
     dataset = Dataset(str(copy))
     row = next(r for r in dataset.stored("sources").to_table().to_pylist() if r["path"].endswith("2.mkv"))
-    words = [sys.executable, "-m", "curate.cli", "purge", copy, "--source", row["source_id"], "--scheduler", scheduler]
-    subprocess.run(words, check=True, capture_output=True)
+    assert command("purge", copy, "--source", row["source_id"], "--scheduler", scheduler).returncode == 0
     texts = [row["source_id"].encode(), b"2.mkv"]
     tables = {path: path.read_bytes() for path in copy.rglob("*.parquet")}
     assert tables

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
 from browser import chromium, errors, until
 from engine import curate, rows
+from verbs import command
 
 from curate import report
 from curate.books import read_summary
@@ -200,10 +199,8 @@ def test_a_moved_slider_changes_the_funnel_and_gives_the_line_that_makes_it_so(p
     assert words[:3] == ["curate", "select", str(dataset)]
     copied = tmp_path / "copy"
     shutil.copytree(dataset, copied)
-    done = subprocess.run(
-        [sys.executable, "-m", "curate.cli", "select", str(copied), *words[3:], "--dry-run", "--json"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = command("select", copied, *words[3:], "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["after"][-1] == {"name": "kept", "count": 2, "hours": pytest.approx(told["after"][-1]["hours"])}
     put(page, "#state", "in")

@@ -1,36 +1,22 @@
 """`curate select`: deciding anew gives what a run from scratch gives, and a dry run changes nothing."""
 
-import contextlib
 import fcntl
-import io
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 from engine import curate, fingerprint, parts
+from excerpts import excerpt
+from verbs import command
 
-from curate.cli import main
 from curate.dataset import Dataset, to_arrow
 from curate.redecide import outstanding
 from schemas import decisions, tree
 
-MEDIA = ("takes/pancake.mkv", "takes/yoga.mp4")
+MEDIA = {"pancake.mkv": 7, "yoga.mp4": 6.5}
+"""Takes, and how many seconds of each."""
 SETTINGS = ["takes.min_s=5", "screen.rules={long: {column: clips.duration_s, min: 6}}", "clips.preset=ultrafast"]
 MOVING = "select.rules={moving: {column: motion.mean_w_s, min: 0.005}}"
-
-
-def command(*words):
-    """The command in this process: the imports of a new one take ten times as long as the work."""
-    argv, sys.argv = sys.argv, ["curate", *map(str, words)]
-    out, err = io.StringIO(), io.StringIO()
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main()
-    finally:
-        sys.argv = argv
-    return subprocess.CompletedProcess(words, ended.value.code or 0, out.getvalue(), err.getvalue())
 
 
 def select(dataset, *sets, dry=False):
@@ -43,8 +29,8 @@ def select(dataset, *sets, dry=False):
 @pytest.fixture(scope="module")
 def sources(footage, tmp_path_factory):
     folder = tmp_path_factory.mktemp("in")
-    for name in MEDIA:
-        shutil.copy(footage / "footage" / name, folder)
+    for name, seconds in MEDIA.items():
+        excerpt(footage / "footage/takes" / name, folder / name, seconds)
     return folder
 
 
@@ -87,7 +73,7 @@ def test_a_dry_run_shows_the_funnel_and_changes_nothing(dataset):
 
 @pytest.mark.parametrize(
     "override",
-    ["select.rules.moving.min=0.001", "select.rules.moving.min=9", "screen.rules.long.min=10.1", "select.rules={}"],
+    ["select.rules.moving.min=0.001", "select.rules.moving.min=9", "screen.rules.long.min=6.8", "select.rules={}"],
 )
 def test_deciding_anew_is_the_same_as_running_from_scratch(dataset, sources, scheduler, tmp_path, override):
     told = select(dataset, override)
