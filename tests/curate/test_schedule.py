@@ -4,7 +4,6 @@ import configparser
 import http.server
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +16,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
+from excerpts import excerpt
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
+from verbs import command
 
 from curate.schedule.command import schedule
 from curate.schedule.metrics import Metrics
@@ -33,14 +34,13 @@ RECIPE = "name: quick\nstages: {signals: {}, cuts: {}, takes: {min_s: 1}}\n"
 def folder(footage, tmp_path, monkeypatch):
     monkeypatch.setenv("LONGTAKE_SCHEDULES", str(tmp_path / "schedules"))
     (tmp_path / "in").mkdir()
-    shutil.copy(footage / "footage/takes/yoga.mp4", tmp_path / "in")
+    excerpt(footage / "footage/takes/yoga.mp4", tmp_path / "in/yoga.mp4", 2)
     (tmp_path / "quick.yaml").write_text(RECIPE)
     return tmp_path
 
 
-def cli(*words, **options):
-    command = [sys.executable, "-m", "curate.cli", "schedule", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, **options)
+def cli(*words):
+    return command("schedule", *words)
 
 
 def planned(folder, **more):
@@ -112,10 +112,11 @@ def test_a_mistake_is_told_when_it_is_made(folder, words, told):
     assert Store().names() == []
 
 
-def test_added_listed_and_removed(folder):
+def test_added_listed_and_removed(folder, monkeypatch):
+    monkeypatch.chdir(folder)
     words = ("nightly", "quick.yaml", "-i", "in", "-o", "out", "--cron", "0 2 * * *", "--timezone", "Asia/Tokyo")
-    assert cli("add", *words, cwd=folder).returncode == 0
-    again = cli("add", *words, cwd=folder)
+    assert cli("add", *words).returncode == 0
+    again = cli("add", *words)
     assert again.returncode == 2
     assert "there is a schedule 'nightly'" in again.stderr
     (listed,) = json.loads(cli("list", "--json").stdout)
@@ -128,8 +129,8 @@ def test_added_listed_and_removed(folder):
     assert "make" in cli("list").stdout
 
 
-def test_run_now_does_only_what_is_new_and_is_remembered(folder):
-    Store().add(planned(folder))
+def test_run_now_does_only_what_is_new_and_is_remembered(folder, scheduler):
+    Store().add(planned(folder, workers=None, scheduler=scheduler))
     first = json.loads(cli("run-now", "nightly", "--json").stdout)
     assert (first["state"], first["summary"]["states"]["source"]["kept"]) == ("done", 1)
     assert first["summary"]["tasks"] > 0
@@ -149,9 +150,9 @@ def test_run_now_does_only_what_is_new_and_is_remembered(folder):
     assert "failed" in shown.stdout
 
 
-def test_what_is_due_starts_once_and_never_beside_itself(folder):
+def test_what_is_due_starts_once_and_never_beside_itself(folder, scheduler):
     store, metrics = Store(), Metrics()
-    store.add(planned(folder))
+    store.add(planned(folder, workers=None, scheduler=scheduler))
     clock = Clock(datetime(2026, 1, 4, 12, tzinfo=UTC))
     server, events = served(store, clock, metrics)
     server.look()  # three nights were missed: they are caught up with once
@@ -247,8 +248,8 @@ def test_a_run_that_takes_too_long_is_stopped(folder):
 
 
 def serving(*words):
-    command = [sys.executable, "-m", "curate.cli", "schedule", "serve", "--log-format", "json", *words]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    line = [sys.executable, "-m", "curate.cli", "schedule", "serve", "--log-format", "json", *words]
+    return subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_server_that_is_stopped_stops_its_run_and_one_that_is_killed_leaves_the_lock_to_it(folder):
