@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 from engine import EVERYTHING, curate, fingerprint, parts, rows
+from excerpts import excerpt
 from torch.utils.data import DataLoader
 
 from curate.parts import PROVENANCE
@@ -21,10 +22,10 @@ from schemas import captions, clips, decisions, ledger, media, motion, shards, s
 
 @pytest.fixture(scope="module")
 def folder(footage, tmp_path_factory):
-    """Two real takes, one of them twice under another name, and a list with columns of the user's own."""
+    """Of two real takes the beginnings, one twice under another name, and a list with columns of the user's own."""
     folder = tmp_path_factory.mktemp("footage")
-    for name in ("pancake.mkv", "mm_struct.mp4"):
-        shutil.copy(footage / "footage/takes" / name, folder / name)
+    for name, seconds in (("pancake.mkv", 6), ("mm_struct.mp4", 4)):
+        excerpt(footage / "footage/takes" / name, folder / name, seconds)
     shutil.copy(folder / "pancake.mkv", folder / "same content.mkv")
     (folder / "list.csv").write_text("path,licence,original caption\nmm_struct.mp4,CC BY 4.0,a crane\n")
     return folder
@@ -84,9 +85,9 @@ def test_a_moved_source_is_not_done_again(made, copy, folder, scheduler, tmp_pat
     assert {name for name in before if name.split("/")[1] in kept} <= same
 
 
-def test_adding_a_source_does_only_that_source(copy, folder, footage, scheduler):
+def test_adding_a_source_does_only_that_source(copy, folder, footage, scheduler, tmp_path):
     before = parts(copy)
-    curate([footage / "footage/edited/bikes.mp4"], copy, scheduler)
+    curate([excerpt(footage / "footage/edited/bikes.mp4", tmp_path / "bikes.mp4", 3)], copy, scheduler)
     after = parts(copy)
     for table in ("signals", "motion_series", "picture_series", "boundaries", "clips", "motion", "media", "captions"):
         old = {n: t for n, t in before.items() if n.split("/")[1] == table}
@@ -220,22 +221,27 @@ def test_what_could_not_be_measured_is_null_with_its_reason(folder, scheduler, t
     assert verdict["reasons"] == ["moving: motion.mean_w_s could not be measured"]
 
 
+FIRST, AFTER = 4124, 5400
+"""Frames of the film, the first a key frame: where it has the most cuts in the least time."""
+
+
 @pytest.fixture(scope="module")
 def film(footage, tmp_path_factory):
-    """The first two minutes of the film, as they were encoded, up to a key frame."""
+    """A part of the film, as it was encoded, up to a key frame."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     with av.open(str(footage / "footage/edited/film.mp4")) as whole, av.open(str(path), "w") as part:
         stream = whole.streams.video[0]
         copied = part.add_stream_from_template(stream)
+        frame = round(1 / (stream.average_rate * stream.time_base))
         for packet in whole.demux(stream):
-            if packet.is_keyframe and packet.pts * packet.time_base >= FILM_S:
+            if packet.is_keyframe and packet.pts >= AFTER * frame:
                 break
-            packet.stream = copied
-            part.mux(packet)
+            if packet.pts is not None and packet.pts >= FIRST * frame:
+                packet.pts, packet.dts, packet.stream = packet.pts - FIRST * frame, packet.dts - FIRST * frame, copied
+                part.mux(packet)
     return path
 
 
-FILM_S = 120
 OF_THE_FILM = ["screen.rules={}", "select.rules={none: {column: clips.duration_s, min: 1000}}"]
 
 
@@ -248,9 +254,9 @@ def whole(film, scheduler, tmp_path_factory):
 
 @pytest.mark.slow
 def test_long_sources_are_decoded_in_intervals_to_the_same_rows(film, whole, scheduler, tmp_path):
-    """The film in intervals of 20 s gives byte for byte the tables of the film in one piece."""
+    """The film in intervals of 10 s gives byte for byte the tables of the film in one piece."""
     output, summary = whole
-    split = curate([film], tmp_path / "split", scheduler, [*OF_THE_FILM, "limits.interval_s=20"])
+    split = curate([film], tmp_path / "split", scheduler, [*OF_THE_FILM, "limits.interval_s=10"])
     assert summary.failed == split.failed == 0
     first, second = fingerprint(output), fingerprint(tmp_path / "split")
     assert {n for n in first if first[n] != second.get(n)} <= {"recipe.yaml"}
@@ -264,7 +270,7 @@ def test_clips_of_the_film_lie_inside_its_true_takes(footage, whole):
     truth = json.loads((footage / "footage/edited/film.json").read_text())
     found = rows(output, clips.TABLE)
     end = max(clip["end_frame"] for clip in found)
-    hard = [t["start"] for t in truth["transitions"] if t["kind"] == "cut" and t["start"] < end]
+    hard = [t["start"] - FIRST for t in truth["transitions"] if t["kind"] == "cut" and FIRST < t["start"] < FIRST + end]
     assert len(hard) > 5
     for clip in found:
         assert not [cut for cut in hard if clip["start_frame"] < cut < clip["end_frame"]]
