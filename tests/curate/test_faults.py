@@ -25,7 +25,7 @@ from schemas import errors, ledger, media, sources
 
 RECIPE = """
 name: faulty
-limits: {stall_s: 20, memory_gib: 1}
+limits: {stall_s: 6, memory_gib: 1}
 stages:
   signals: {}
   see: {}
@@ -37,8 +37,8 @@ stages:
 """
 CRASHES = {
     "segfault": "crashed with SIGSEGV, 3 times out of 3",
-    "hang": "made no progress for 20 s, 3 times out of 3",
-    "hang in c": "made no progress for 20 s, 3 times out of 3",
+    "hang": "made no progress for 6 s, 3 times out of 3",
+    "hang in c": "made no progress for 6 s, 3 times out of 3",
     "eat": "ran out of its memory limit of 1 GiB, 3 times out of 3",
     "kill the worker": "a worker died 3 times while it had this source",
 }

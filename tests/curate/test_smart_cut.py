@@ -19,7 +19,7 @@ from curate.media.clip import write_clip
 from curate.media.h264 import split
 from curate.media.probe import probe
 from curate.media.spans import Reader, Span
-from curate.media.video import Timing
+from curate.media.video import Decode, Timing
 from stages.clips import Clips
 from tests.curate.copyable import COPYABLE, FRAMES, MEDIUM, PYRAMID, VARYING, numbered
 from tests.curate.films import (
@@ -38,7 +38,11 @@ from tests.curate.films import (
     steady,
 )
 
-SPANS = [(0, 140), (25, 75), (23, 77), (37, 119), (60, 140), (49, 76), (50, 51)]
+SPANS = [(0, 140), (23, 77), (50, 51), (25, 75), (37, 119), (60, 140), (49, 76)]
+"""From an IDR picture or not, to one or not, from the start, to the end, of one picture."""
+ORDERS = ("two_b", "high_pyramid", "all_intra", "varying", "matroska", "transport_stream")
+"""Those of `COPYABLE` that differ in how pictures are ordered and timed, so that it matters where a span begins; of
+those that differ in what their headers say the first three spans are cut."""
 
 
 def torchcodec() -> Any:
@@ -69,8 +73,9 @@ def test_copy_has_exactly_its_frames(tmp_path: Path, kind: str) -> None:
     keys, source = idr_pictures(path), lumas(path)
     assert len(keys) >= FRAMES // 25
     size = source[0].shape[::-1]
-    for first, end in SPANS:
-        clip = cut(path, tmp_path / f"{first}-{end}.mp4", first, end)
+    times = [frame.pts for frame in Decode(str(path), Timing.of(probe(str(path))))]
+    for first, end in SPANS[: None if kind in ORDERS else 3]:
+        (clip,) = cut_all(path, [tmp_path / f"{first}-{end}.mp4"], [(first, end)], times)
         assert_right(clip, first, end, size)
         inside = [key for key in keys if first <= key < end]
         assert (clip.written.mode, clip.written.why) == ("smart", None), (first, end)
@@ -116,10 +121,10 @@ def test_torchcodec_reads_and_seeks(tmp_path: Path, kind: str, mode: str) -> Non
 
 
 def test_long_gop_with_its_start_cut_off(tmp_path: Path) -> None:
-    path = film(tmp_path / "a.mp4", steady(600), picture=bars, gop=250, b_frames=3, options=PYRAMID)
-    takes = [(3, 248), (240, 400), (253, 500), (490, 600)]
+    path = film(tmp_path / "a.mp4", steady(290), picture=bars, gop=120, b_frames=3, options=PYRAMID)
+    takes = [(3, 118), (110, 190), (123, 240), (230, 290)]
     outs = [tmp_path / f"{n}.mp4" for n in range(len(takes))]
-    clips = cut_all(path, outs, takes, steady(600, 1024), SMART)
+    clips = cut_all(path, outs, takes, steady(290, 1024), SMART)
     for clip, (first, end) in zip(clips, takes, strict=True):
         assert_right(clip, first, end)
     assert [clip.written.mode for clip in clips] == ["encode", "smart", "encode", "smart"]
