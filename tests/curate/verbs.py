@@ -21,4 +21,6 @@ def command(*words: object) -> subprocess.CompletedProcess[str]:
             main()
     finally:
         sys.argv = argv
-    return subprocess.CompletedProcess(["curate", *map(str, words)], ended.value.code or 0, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(
+        ["curate", *map(str, words)], ended.value.code or 0, out.getvalue(), err.getvalue()
+    )
