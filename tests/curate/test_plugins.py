@@ -7,6 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from excerpts import excerpt
+from verbs import command
+
+from curate import cluster, plugins
+from curate.place import Place
 
 PACKAGE = """
 import os, signal
@@ -46,15 +51,25 @@ def home(footage, tmp_path_factory):
     (home / "recipe.yaml").write_text("name: notes\nstages:\n  note: {}\n  signals: {}\n")
     (home / "in").mkdir()
     for name in ("takes/mm_struct.mp4", "edited/bikes.mp4"):
-        shutil.copy(footage / "footage" / name, home / "in")
+        excerpt(footage / "footage" / name, home / "in" / os.path.basename(name), 1)
     return home
 
 
+@pytest.fixture(scope="module")
+def place(home):
+    """Options for a cluster whose workers have the package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(home / "site")  # workers look where their parent does
+        with cluster.connect(Place(workers=2)) as client:
+            yield ["--scheduler", client.scheduler.address]
+    plugins.entries.cache_clear()
+
+
 def run(home, output, *more):
-    command = [sys.executable, "-m", "curate.cli", "run", str(home / "recipe.yaml"), "-i", str(home / "in")]
+    line = [sys.executable, "-m", "curate.cli", "run", str(home / "recipe.yaml"), "-i", str(home / "in")]
     environment = {**os.environ, "PYTHONPATH": str(home / "site")}
     return subprocess.run(
-        [*command, "-o", str(output), "--json", *more], env=environment, capture_output=True, text=True, cwd=home
+        [*line, "-o", str(output), "--json", *more], env=environment, capture_output=True, text=True, cwd=home
     )
 
 
@@ -66,28 +81,27 @@ def notes(output):
     )
 
 
-def test_a_foreign_stage_runs_like_our_own(home, tmp_path):
+def test_a_foreign_stage_runs_like_our_own(home, place, tmp_path):
     done = run(home, tmp_path / "out", "--set", "note.greeting=good day")
     assert done.returncode == 0, done.stderr
     assert notes(tmp_path / "out") == ["good day 426", "good day 640"]
-    assert json.loads(run(home, tmp_path / "out", "--set", "note.greeting=good day").stdout)["tasks"] == 0
+    assert json.loads(run(home, tmp_path / "out", "--set", "note.greeting=good day", *place).stdout)["tasks"] == 0
 
 
 @pytest.mark.parametrize(("greeting", "reason"), [("die", "a worker died 3 times"), ("raise", "no note for this one")])
-def test_a_source_on_which_a_stage_dies_or_raises_fails_alone(home, tmp_path, greeting, reason):
-    done = run(home, tmp_path / "out", "--set", f"note.greeting={greeting}")
+def test_a_source_on_which_a_stage_dies_or_raises_fails_alone(home, place, tmp_path, greeting, reason):
+    done = run(home, tmp_path / "out", "--set", f"note.greeting={greeting}", *place)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["states"]["source"] == {"kept": 0, "rejected": 1, "failed": 1}
     assert notes(tmp_path / "out") == [f"{greeting} 640"]
-    status = [sys.executable, "-m", "curate.cli", "status", str(tmp_path / "out"), "--json"]
-    (filed,) = json.loads(subprocess.run(status, capture_output=True, text=True).stdout)["errors"]
+    (filed,) = json.loads(command("status", tmp_path / "out", "--json").stdout)["errors"]
     assert reason in filed["message"]
     assert filed["path"].endswith("mm_struct.mp4")
-    assert json.loads(run(home, tmp_path / "out", "--set", f"note.greeting={greeting}").stdout)["tasks"] == 0
+    assert json.loads(run(home, tmp_path / "out", "--set", f"note.greeting={greeting}", *place).stdout)["tasks"] == 0
 
 
-def test_resources_that_no_worker_has_are_refused_at_once(home, tmp_path):
+def test_resources_that_no_worker_has_are_refused_at_once(home, place, tmp_path):
     needy = (
         (home / "site/noting.py")
         .read_text()
@@ -98,7 +112,7 @@ def test_resources_that_no_worker_has_are_refused_at_once(home, tmp_path):
     (other / "noting.py").write_text(needy)
     shutil.copy(home / "recipe.yaml", tmp_path)
     shutil.copytree(home / "in", tmp_path / "in")
-    done = run(tmp_path, tmp_path / "out")
+    done = run(tmp_path, tmp_path / "out", *place)
     assert done.returncode == 1
     assert "needs workers with GPU=1" in done.stderr
     assert "Traceback" not in done.stderr
