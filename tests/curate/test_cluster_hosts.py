@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 
 import hosts
 import pytest
 from difference import difference
 from engine import EVERYTHING, RECIPE
+from excerpts import excerpt
 
 from curate.place import Place
 
@@ -18,7 +20,13 @@ pytestmark = [
     pytest.mark.skipif(not hosts.possible(), reason="makes network namespaces, which takes root"),
 ]
 
-SOURCES = ("takes/yoga.mp4", "takes/mm_struct.mp4", "takes/pancake.mkv", "edited/bikes.mp4")
+SOURCES = {
+    "takes/yoga.mp4": (3, 1),
+    "takes/mm_struct.mp4": (3, 1),
+    "takes/pancake.mkv": (3, 1),
+    "edited/bikes.mp4": (7.4, 3),
+}
+"""How many seconds of each, and how many times as slow; the longest is decoded in intervals."""
 SETTINGS = [word for setting in (*EVERYTHING, "limits.interval_s=10") for word in ("--set", setting)]
 GIVEN_UP_S = 12
 """After so long without network a worker is given up; 30 by default, 11 at least."""
@@ -40,8 +48,10 @@ def cluster(footage, tmp_path_factory):
         store = ends.enter_context(s3_server("0.0.0.0"))  # noqa: S104 - the namespaces are on this machine
         s3 = store.client()
         s3.create_bucket(Bucket="bucket")
-        for name in SOURCES:
-            s3.upload_file(str(footage / "footage" / name), "bucket", f"raw/{name}")
+        for name, (seconds, slower) in SOURCES.items():
+            (folder / "client" / name).parent.mkdir(exist_ok=True)
+            film = excerpt(footage / "footage" / name, folder / "client" / name, seconds, slower)
+            s3.upload_file(str(film), "bucket", f"raw/{name}")
         s3.close()
         address = network.address(1)
         environment = store.environment | {
@@ -56,7 +66,7 @@ def cluster(footage, tmp_path_factory):
                 (home / name).chmod(0o600)
             line = line.replace("HOST", network.address(2))
             if host == 4:  # a worker that loses the network ends, and is started anew as the README says
-                line = f"while sleep 5; do {line}; done"
+                line = f"while sleep 2; do {line}; done"
             ends.enter_context(hosts.started(line, home, environment, network.name(host)))
         place = Place(f"tls://{network.address(2)}:8786", **hosts.tls(secrets))
         watching = ends.enter_context(hosts.client(place))
@@ -75,7 +85,8 @@ def here(cluster, tmp_path_factory):
     """The dataset that one machine makes of the same sources."""
     _, _, environment, _, _ = cluster
     folder = tmp_path_factory.mktemp("here") / "dataset"
-    command = [sys.executable, "-m", "curate.cli", "run", RECIPE, "-i", "s3://bucket/raw", "-o", str(folder), *SETTINGS]
+    command = [sys.executable, "-m", "curate.cli", "run", RECIPE, "-i", "s3://bucket/raw", "-o", str(folder)]
+    command += ["--workers", "1", *SETTINGS]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
@@ -92,6 +103,7 @@ def test_hosts_that_share_nothing_make_what_one_machine_makes(cluster, here, tmp
     with hosts.started(run_line(network, "calm"), secrets, environment) as run:
         while run.poll() is None:
             seen |= {host for host, tasks in by_host(watching).items() if tasks}
+            time.sleep(0.03)
     assert run.returncode == 0, (secrets / "log").read_text()
     assert seen == {network.address(3), network.address(4)}
     assert "warning" not in (secrets / "log").read_text()
