@@ -16,6 +16,7 @@ from curate.media.probe import probe
 from curate.media.video import Decode, Timing
 from curate.stage import Row
 from schemas import motion, quality, signals
+from tests.curate.excerpts import excerpt
 from tests.curate.films import film, steady
 
 PROBES: dict[str, Row] = {"signals": {}, "flow": {}, "vectors": {}, "picture": {}}
@@ -70,57 +71,58 @@ def test_real_files(footage: Path, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["takes/cockatoo.mp4", "edited/bbb30.webm"])
-def test_large_real_files(footage: Path, name: str) -> None:
-    assert_intervals_add_up(footage / "footage" / name, 2, pixels=False)
+def test_large_real_files(footage: Path, tmp_path: Path, name: str) -> None:
+    path = footage / "footage" / name
+    assert_intervals_add_up(excerpt(path, tmp_path / path.name, 8), 2, pixels=False)
 
 
 MADE: dict[str, Callable[[Path], Path]] = {
-    "b_frames": lambda d: film(d / "a.mp4", steady(240), b_frames=3, options={"preset": "veryfast"}),
+    "b_frames": lambda d: film(d / "a.mp4", steady(140), b_frames=3, options={"preset": "veryfast"}),
     "open_gop": lambda d: film(
-        d / "a.mp4", steady(240), b_frames=3, options={"preset": "veryfast", "x264-params": "open-gop=1"}
+        d / "a.mp4", steady(140), b_frames=3, options={"preset": "veryfast", "x264-params": "open-gop=1"}
     ),
     "open_gop_ts": lambda d: film(
-        d / "a.ts", steady(240), b_frames=3, options={"preset": "veryfast", "x264-params": "open-gop=1"}
+        d / "a.ts", steady(140), b_frames=3, options={"preset": "veryfast", "x264-params": "open-gop=1"}
     ),
-    "intra_refresh": lambda d: film(d / "a.mp4", steady(240), options={"x264-params": "intra-refresh=1"}),
-    "intra_refresh_ts": lambda d: film(d / "a.ts", steady(240), options={"x264-params": "intra-refresh=1"}),
-    "interlaced": lambda d: film(d / "a.ts", steady(240), b_frames=2, options={"x264-params": "tff=1"}),
+    "intra_refresh": lambda d: film(d / "a.mp4", steady(140), options={"x264-params": "intra-refresh=1"}),
+    "intra_refresh_ts": lambda d: film(d / "a.ts", steady(140), options={"x264-params": "intra-refresh=1"}),
+    "interlaced": lambda d: film(d / "a.ts", steady(140), b_frames=2, options={"x264-params": "tff=1"}),
     "hevc_open_gop": lambda d: film(
         d / "a.mp4",
-        steady(240),
+        steady(140),
         codec="libx265",
         options={"x265-params": "log-level=none:pools=1:open-gop=1:bframes=3:keyint=25:min-keyint=25"},
     ),
-    "hevc_ts": lambda d: film(d / "a.ts", steady(240), codec="libx265"),
-    "vp9": lambda d: film(d / "a.webm", steady(240), codec="libvpx-vp9"),
-    "av1": lambda d: film(d / "a.webm", steady(240), codec="libsvtav1"),
-    "mpeg2_ps": lambda d: film(d / "a.mpg", steady(600), base=Fraction(1, 25), codec="mpeg2video", b_frames=2),
-    "mpeg4_avi": lambda d: film(d / "a.avi", steady(240), codec="mpeg4"),
-    "matroska": lambda d: film(d / "a.mkv", steady(240), b_frames=3, options={"preset": "veryfast"}),
-    "ogg": lambda d: film(d / "a.ogv", steady(240), codec="libvpx", container="ogg"),
-    "ivf": lambda d: film(d / "a.ivf", steady(240), codec="libvpx-vp9"),
-    "asf": lambda d: film(d / "a.asf", steady(240), codec="mpeg4"),
-    "mxf": lambda d: film(d / "a.mxf", steady(600), base=Fraction(1, 25), codec="mpeg2video"),
-    "flv": lambda d: film(d / "a.flv", steady(240)),
-    "mjpeg": lambda d: film(d / "a.avi", steady(240), codec="mjpeg", pix_fmt="yuvj420p"),
-    "huffyuv": lambda d: film(d / "a.avi", steady(240), codec="huffyuv", pix_fmt="yuv422p"),
-    "prores": lambda d: film(d / "a.mov", steady(240), codec="prores_ks", pix_fmt="yuv422p10le"),
-    "start_after_zero": lambda d: film(d / "a.mkv", steady(240, start=37)),
+    "hevc_ts": lambda d: film(d / "a.ts", steady(140), codec="libx265"),
+    "vp9": lambda d: film(d / "a.webm", steady(140), codec="libvpx-vp9"),
+    "av1": lambda d: film(d / "a.webm", steady(140), codec="libsvtav1"),
+    "mpeg2_ps": lambda d: film(d / "a.mpg", steady(350), base=Fraction(1, 25), codec="mpeg2video", b_frames=2),
+    "mpeg4_avi": lambda d: film(d / "a.avi", steady(140), codec="mpeg4"),
+    "matroska": lambda d: film(d / "a.mkv", steady(140), b_frames=3, options={"preset": "veryfast"}),
+    "ogg": lambda d: film(d / "a.ogv", steady(140), codec="libvpx", container="ogg"),
+    "ivf": lambda d: film(d / "a.ivf", steady(140), codec="libvpx-vp9"),
+    "asf": lambda d: film(d / "a.asf", steady(140), codec="mpeg4"),
+    "mxf": lambda d: film(d / "a.mxf", steady(350), base=Fraction(1, 25), codec="mpeg2video"),
+    "flv": lambda d: film(d / "a.flv", steady(140)),
+    "mjpeg": lambda d: film(d / "a.avi", steady(140), codec="mjpeg", pix_fmt="yuvj420p"),
+    "huffyuv": lambda d: film(d / "a.avi", steady(140), codec="huffyuv", pix_fmt="yuv422p"),
+    "prores": lambda d: film(d / "a.mov", steady(140), codec="prores_ks", pix_fmt="yuv422p10le"),
+    "start_after_zero": lambda d: film(d / "a.mkv", steady(140, start=37)),
     "start_late_ts": lambda d: film(
-        d / "a.ts", steady(240, 9000, 45_000_000), base=TICK_90K, container_options=COPY_TS
+        d / "a.ts", steady(140, 9000, 45_000_000), base=TICK_90K, container_options=COPY_TS
     ),
     "clock_wraps_ts": lambda d: film(
-        d / "a.ts", steady(240, 9000, 2**33 - 9000 * 130), base=TICK_90K, container_options=COPY_TS
+        d / "a.ts", steady(140, 9000, 2**33 - 9000 * 70), base=TICK_90K, container_options=COPY_TS
     ),
-    "gap_ts": lambda d: film(d / "a.ts", [*range(150), *range(400, 550)], container_options=COPY_TS),
+    "gap_ts": lambda d: film(d / "a.ts", [*range(75), *range(325, 400)], container_options=COPY_TS),
     "edit_list": lambda d: film(
-        d / "a.mp4", steady(240, start=-37), b_frames=3, options={"preset": "veryfast"}, container_options=KEEP_NEGATIVE
+        d / "a.mp4", steady(140, start=-37), b_frames=3, options={"preset": "veryfast"}, container_options=KEEP_NEGATIVE
     ),
     "fragmented": lambda d: film(
-        d / "a.mp4", steady(240), container_options={"movflags": "frag_keyframe+empty_moov"}, b_frames=2
+        d / "a.mp4", steady(140), container_options={"movflags": "frag_keyframe+empty_moov"}, b_frames=2
     ),
-    "rotated": lambda d: film(d / "a.mp4", steady(240), rotation=90),
-    "fast_then_slow": lambda d: film(d / "a.mp4", [*range(120), *range(120, 600, 4)], base=Fraction(1, 20)),
+    "rotated": lambda d: film(d / "a.mp4", steady(140), rotation=90),
+    "fast_then_slow": lambda d: film(d / "a.mp4", [*range(80), *range(80, 320, 4)], base=Fraction(1, 20)),
 }
 
 
@@ -131,13 +133,13 @@ def test_made_files(tmp_path: Path, kind: str) -> None:
 
 def test_clock_that_wraps_counts_through_zero(tmp_path: Path) -> None:
     found = probe(str(MADE["clock_wraps_ts"](tmp_path)))
-    assert (found["start_pts"], found["duration_s"]) == (-1_170_000, 24.0)
+    assert (found["start_pts"], found["duration_s"]) == (-630_000, 14.0)
 
 
 def test_pictures_cut_off_by_an_edit_list_are_no_frames(tmp_path: Path) -> None:
     path = MADE["edit_list"](tmp_path)
     source = source_of(path)
-    assert source["packets"] == len(pictures(path, source, Interval())) == 203
+    assert source["packets"] == len(pictures(path, source, Interval())) == 103
 
 
 def test_a_picture_that_stays_hides_no_split(tmp_path: Path) -> None:
@@ -151,9 +153,9 @@ def test_a_picture_that_stays_hides_no_split(tmp_path: Path) -> None:
     assert_intervals_add_up(path, 1, at_least=1)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
-    gaps=st.lists(st.integers(1, 18), min_size=60, max_size=120),
+    gaps=st.lists(st.integers(1, 18), min_size=40, max_size=90),
     length_s=st.floats(0.5, 9),
     gop=st.integers(1, 40),
     b_frames=st.integers(0, 2),
