@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -48,10 +49,19 @@ FILMS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+Made = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Each film once."""
+    return cache(lambda kind: FILMS[kind](tmp_path_factory.mktemp(kind)))
+
+
 @pytest.mark.parametrize(("first", "end"), [(0, 40), (37, 119), (100, 140), (64, 65)])
 @pytest.mark.parametrize("kind", FILMS)
-def test_clip_has_exactly_its_frames(tmp_path: Path, kind: str, first: int, end: int) -> None:
-    clip = cut(FILMS[kind](tmp_path), tmp_path / "clip.mp4", first, end)
+def test_clip_has_exactly_its_frames(made: Made, tmp_path: Path, kind: str, first: int, end: int) -> None:
+    clip = cut(made(kind), tmp_path / "clip.mp4", first, end)
     numbers = [number_of(image) for image in lumas(clip.out)]
     assert numbers == list(range(first, end))
     assert read_by_opencv(clip.out) == numbers

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from browser import chromium, errors, until
 from engine import curate, rows
+from excerpts import excerpt
 from verbs import command
 
 from curate import report
@@ -31,8 +32,9 @@ RULES = [
 def dataset(footage, scheduler, tmp_path_factory):
     """Two takes, one kept; hostile names and captions; a video that is none."""
     folder = tmp_path_factory.mktemp("in")
-    shutil.copy(footage / "footage/takes/pancake.mkv", folder)
-    shutil.copy(footage / "footage/takes/yoga.mp4", folder / "yoga <img src=x onerror=alert(1)> '&\".mp4")
+    takes = footage / "footage/takes"
+    excerpt(takes / "pancake.mkv", folder / "pancake.mkv", 7)
+    excerpt(takes / "yoga.mp4", folder / "yoga <img src=x onerror=alert(1)> '&\".mp4", 6.5)
     (folder / "<script>alert(1)<!--\x1b[31m.mp4").write_text("no video")
     output = tmp_path_factory.mktemp("out") / "dataset"
     curate([folder], output, scheduler, RULES)
