@@ -12,6 +12,7 @@ from curate.media.container import MediaError
 from curate.media.probe import probe
 from curate.stage import Row
 from schemas import signals
+from tests.curate.excerpts import excerpt
 from tests.curate.films import film, steady
 
 PROBES: dict[str, Row] = {"signals": {}, "flow": {}, "picture": {}}
@@ -38,6 +39,8 @@ def damage(whole: Path, target: Path, first_s: float, last_s: float) -> Path:
 @pytest.mark.parametrize("name", ["takes/cockatoo.mp4", "takes/yoga.mp4", "edited/Megamind.avi"])
 def test_hole_in_the_middle(footage: Path, tmp_path: Path, name: str) -> None:
     whole = footage / "footage" / name
+    if name == "takes/cockatoo.mp4":  # the pictures are large
+        whole = excerpt(whole, tmp_path / "beginning.mp4", 8)
     path = damage(whole, tmp_path / whole.name, 4.0, 4.6)
     source = {"source_id": "s" * 32, **probe(str(path))}
     decode, tables = measured(path, source)
@@ -83,7 +86,7 @@ def test_random_damage_anywhere(tmp_path: Path, suffix: str) -> None:
     whole = film(tmp_path / f"whole.{suffix}", steady(60), gop=10, codec=codec).read_bytes()
     random = np.random.default_rng(7)
     path = tmp_path / f"a.{suffix}"
-    for _ in range(12):
+    for _ in range(8):
         data = bytearray(whole)
         for place in random.integers(0, len(whole), 6):
             length = int(random.integers(1, 200))

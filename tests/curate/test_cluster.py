@@ -13,7 +13,9 @@ import dask
 import engine
 import hosts
 import pytest
+from excerpts import excerpt
 from stores import free_port
+from verbs import command
 
 from curate import cluster
 from curate.cluster import ClusterError, Driver
@@ -65,14 +67,12 @@ def plain(folder, tmp_path_factory):
         yield address
 
 
-def cli(*words):
-    return subprocess.run([sys.executable, "-m", "curate.cli", *map(str, words)], capture_output=True, text=True)
-
-
 @pytest.mark.slow
 def test_a_run_over_tls_completes_without_a_warning(folder, encrypted, footage):
-    words = ["run", folder / "quick.yaml", "-i", footage / "footage/takes/yoga.mp4", "-o", folder / "out", "--json"]
-    done = cli(*words, *ours(folder, encrypted).options())
+    film = excerpt(footage / "footage/takes/yoga.mp4", folder / "yoga.mp4", 2)
+    words = ["run", folder / "quick.yaml", "-i", film, "-o", folder / "out", "--json"]
+    words += ours(folder, encrypted).options()
+    done = subprocess.run([sys.executable, "-m", "curate.cli", *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["states"]["source"]["kept"] == 1
     assert "warning" not in done.stderr
@@ -177,11 +177,11 @@ def test_a_schedule_keeps_the_place_and_exports_it(folder, tmp_path, monkeypatch
     add = ["schedule", "add", "nightly", folder / "quick.yaml", "-i", tmp_path, "-o", tmp_path / "out"]
     add += ["--cron", "0 2 * * *"]
     files = ["--tls-ca-file", "ca.pem", "--tls-cert", "node.pem", "--tls-key", "node.key"]
-    assert cli(*add, "--scheduler", "tls://10.0.0.5:8786", *files).returncode == 0
+    assert command(*add, "--scheduler", "tls://10.0.0.5:8786", *files).returncode == 0
     kept = Store().get("nightly")
     assert kept.place == ours(folder, "tls://10.0.0.5:8786")
     assert kept.command()[-8:] == kept.place.options()
-    refused = cli("schedule", "export", "nightly", "--as", "kubernetes", "--image", "longtake:1")
+    refused = command("schedule", "export", "nightly", "--as", "kubernetes", "--image", "longtake:1")
     assert refused.returncode == 2
     assert "--tls-secret NAME" in refused.stderr
     job = kubernetes(kept, "longtake:1", None, "cluster-tls")

@@ -2,6 +2,7 @@
 
 import time
 
+import dask
 import psutil
 import pytest
 
@@ -11,7 +12,11 @@ from curate import cluster
 @pytest.mark.slow
 def test_workers_that_were_given_up_are_replaced():
     others = {process.pid for process in psutil.Process().children()}
-    with cluster.connect(cluster.Place(workers=1)) as client:
+    # Until then Dask does not forget a worker.
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "3s"}),
+        cluster.connect(cluster.Place(workers=1)) as client,
+    ):
         assert cluster.threads(client) == 1
         quiet = time.monotonic()
         while time.monotonic() - quiet < 4:

@@ -106,18 +106,18 @@ def test_faults_of_the_store_change_nothing(server, using, tmp_path, seed):
     with proxied(server, dict.fromkeys(FAULTS[:5], 0.05), seed) as proxy:
         using(proxy)
         folder = Folder(f"s3://reels/faults{seed}")
-        for number in range(20):
+        for number in range(12):
             folder.write(f"tables/{number}", bytes([number]) * 1000)
         film = tmp_path / "film.mp4"
-        known = noise(film, 24 * 2**20)
+        known = noise(film, 16 * 2**20)
         folder.move_in(film, "clips/film.mp4")
-        assert sorted(folder.names("tables"), key=int) == [str(number) for number in range(20)]
-        for number in range(20):
+        assert sorted(folder.names("tables"), key=int) == [str(number) for number in range(12)]
+        for number in range(12):
             assert folder.read(f"tables/{number}") == bytes([number]) * 1000
-        for _ in range(3):
+        for _ in range(2):
             with fetched(folder.address("clips/film.mp4")) as path:
                 assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == known
-        for number in range(20):
+        for number in range(12):
             folder.remove(f"tables/{number}")
         assert folder.tree("") == ["clips/film.mp4"]
     assert proxy.faults.total() > 5
