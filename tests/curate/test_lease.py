@@ -128,9 +128,9 @@ def test_an_owner_that_is_cut_off_stops_even_where_it_waits_for_a_lock(server):
 
 def test_lost_answers_lose_no_lease(server):
     shares = {"reset after": 0.3, "500": 0.1, "503": 0.1, "reset": 0.1, "truncated": 0.1}
-    with proxied(server, shares, seed=3) as proxy, holder(proxy, "s3://reels/faulty", term_s=5 * TERM_S) as first:
+    with proxied(server, shares, seed=3) as proxy, holder(proxy, "s3://reels/faulty", term_s=3 * TERM_S) as first:
         assert said(first) == "held"
-        time.sleep(3 * TERM_S)
+        time.sleep(2 * TERM_S)  # four renewals
         first.stdin.close()
         assert said(first) == "released"
         assert proxy.faults["reset after"]
