@@ -35,6 +35,8 @@ NO_WORKERS_S = 600.0
 COUNT_EVERY_S = 2.0
 """Seconds between two looks at how many threads there are: one call of a millisecond, and a worker that has come is
 given work long before its first batch would be done."""
+STARTS = 3
+"""How often a local cluster is started whose workers die meanwhile; a kill by chance hardly comes three times."""
 DEAD_BEFORE_START = 100
 """Deaths in a row of workers that had not begun a task, after which it is the workers that are at fault."""
 
@@ -49,7 +51,7 @@ def connect(place: Place = LOCAL, warn: Callable[[str], None] = lambda line: Non
 
     Raises:
         PlaceError: the files for TLS will not do.
-        ClusterError: the scheduler cannot be reached, or it or a worker has another Longtake.
+        ClusterError: the scheduler cannot be reached, or it or a worker has another Longtake, or no worker starts.
     """
     if place.scheduler is not None:
         with hosts.client(place) as client:
@@ -67,17 +69,35 @@ def connect(place: Place = LOCAL, warn: Callable[[str], None] = lambda line: Non
     }
     with (
         dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=place.workers or os.cpu_count() or 1,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-        ) as cluster,
+        _local(place.workers or os.cpu_count() or 1) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+def _local(workers: int) -> distributed.LocalCluster:
+    """A cluster on this machine. Dask gives up on one of which a worker dies before it is up, so that is tried again.
+
+    Raises:
+        ClusterError: each time one has died.
+    """
+    for left in reversed(range(STARTS)):
+        try:
+            return distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=50,
+            )
+        except RuntimeError as error:
+            if not left:
+                raise ClusterError(
+                    f"the local workers do not start ({error}); see whether there is memory for {workers} of them, "
+                    "or ask for fewer with --workers"
+                ) from error
+    raise AssertionError("the last start returns or raises")
 
 
 def threads(client: distributed.Client) -> int:
