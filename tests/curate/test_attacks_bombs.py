@@ -171,7 +171,7 @@ def test_costs_its_own_row(bomb: str, sandbox: Sandbox, good: Path, matroska: by
     began = time.monotonic()
     with suppress(ChildRaisedError, ChildDiedError):  # either is a row of errors
         assert worked(sandbox, path) < 10_000
-    assert time.monotonic() - began < 3 * STALL_S
+    assert time.monotonic() - began < 10 * STALL_S
     assert worked(sandbox, good) > 50
 
 

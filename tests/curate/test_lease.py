@@ -66,7 +66,7 @@ def said(process):
 
 def test_a_second_writer_is_refused_and_told_by_whom_until_the_first_is_done(server):
     with ExitStack() as stack:
-        first = stack.enter_context(holder(server, "s3://reels/refused"))
+        first = stack.enter_context(holder(server, "s3://reels/refused", term_s=10 * TERM_S))
         assert said(first) == "held"
         busy = said(stack.enter_context(holder(server, "s3://reels/refused")))
         assert busy.startswith("busy s3://reels/refused: another run is writing to this dataset")
