@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,6 +29,8 @@ def client(place: Place) -> distributed.Client:
         ClusterError: it cannot be reached.
     """
     security = place.security()
+    # Where the scheduler goes away, Dask logs how its attempts to reconnect ended; what matters of it we say.
+    logging.getLogger("distributed.utils").setLevel(logging.CRITICAL)
 
     def connected() -> distributed.Client:
         return distributed.Client(place.address, timeout=CONNECT_S, security=security, set_as_default=False)
