@@ -5,7 +5,7 @@ Which stores can do that:
 - S3 and what speaks its protocol since 2024 (AWS, Ceph, MinIO, R2, moto): both conditions.
 - Google Cloud Storage: `ifGenerationMatch`, 0 for what must not be there.
 - Azure Blob Storage: `If-None-Match: *` and `If-Match`.
-- Hugging Face, HTTP and other read-only addresses cannot hold a dataset; a run that is to write there is refused.
+- Hugging Face, HTTP and other read-only addresses: none; `curate.lease` refuses a dataset there.
 - Others (`sftp://`, `hdfs://`, …) have no such write that fsspec offers: a run goes on and warns that it is unguarded.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import fsspec.asyn
 
-from curate.remote import OBJECT_STORES, open_filesystem, plainly, scheme
+from curate.remote import OBJECT_STORES, open_filesystem, plainly, refusal, scheme
 
 
 class Cell(Protocol):
@@ -83,8 +83,8 @@ class _S3(_Cell):
                 return None
             raise
         except OSError as error:
-            answer = getattr(error.__cause__, "response", None) or {}
-            if answer.get("Error", {}).get("Code") in ("PreconditionFailed", "ConditionalRequestConflict"):
+            code, _ = refusal(getattr(error.__cause__, "response", None))
+            if code in ("PreconditionFailed", "ConditionalRequestConflict"):
                 return None
             raise
 

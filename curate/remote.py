@@ -149,7 +149,7 @@ def plainly(url: str) -> Iterator[None]:
     except StoreError:
         raise
     except OSError as error:
-        code, status = _refusal(getattr(error.__cause__, "response", None))
+        code, status = refusal(getattr(error.__cause__, "response", None))
         if code in _STALE:
             raise StoreError(f"{_place(url)}: {_said(error)}; renew the credentials and run it again") from None
         if status >= 500 or code in ("SlowDown", "Throttling", "RequestTimeout") or isinstance(error, TimeoutError):
@@ -173,7 +173,7 @@ def plainly(url: str) -> Iterator[None]:
         raise StoreError(_away(url, error)) from None
 
 
-def _refusal(answer: Any) -> tuple[str | None, int]:
+def refusal(answer: Any) -> tuple[str | None, int]:
     """Code and HTTP status of the answer behind an error: a dict of S3's client, an object of Azure's."""
     if isinstance(answer, Mapping):
         return answer.get("Error", {}).get("Code"), answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
