@@ -313,7 +313,7 @@ class Driver:
             self._ready += [_Batch([task], batch.after, deaths) for task in batch.tasks]
             return
         (task,) = batch.tasks
-        if task["kind"] in {"table", "digests", "group", "pack"}:
+        if task["kind"] in {"table", "digests", "group", "pack", "merge"}:
             raise JobError(f"the worker died {deaths} times on {_name(task)}; see the worker's log")
         if batch.after is not None:
             batch.after.lost = True

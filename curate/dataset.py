@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from curate import packs
+from curate import packing, packs
 from curate.folder import Folder
 from curate.lease import DatasetBusyError, exclusive
 from curate.parts import PROVENANCE, encode_part, seal, verified
@@ -55,7 +55,7 @@ class Dataset(Folder):
     def drop_parts(self, table: str, keys: Collection[str]) -> None:
         """Take parts out, so that none of their bytes stays. Only for the holder of the dataset's lock."""
         if keys:
-            packs.drop(self, table, keys)
+            packing.drop(self, table, keys)
 
     def read_part(self, table: Table, key: str, columns: Sequence[str] = ()) -> pa.Table:
         """The rows of a part.
@@ -156,14 +156,10 @@ class Dataset(Folder):
         """The tables that have parts."""
         return [name for name in sorted(self.folders("tables")) if self.names(f"tables/{name}")]
 
-    def crowded(self, table: str) -> bool:
-        """Whether a table has so many loose parts that they should be packed."""
-        return len(packs.view(self, table).loose) > packs.LOOSE
-
     def settle(self) -> None:
         """Finish what a process left that was killed while it packed. Only for the holder of the dataset's lock."""
         for table in self.table_names():
-            packs.settle(self, table)
+            packing.settle(self, table)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ import distributed
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import check, cluster, ledger, mending, plan, purge, tombstones, work
+from curate import check, cluster, ledger, mending, packing, plan, purge, tombstones, work
 from curate.books import states, write_recipe, write_summary
 from curate.cluster import Driver
 from curate.dataset import Dataset, to_arrow
@@ -235,9 +235,12 @@ class _Job:
             self.dataset.drop_parts(errors.TABLE.name, missing & self.dataset.keys(errors.TABLE.name))
 
     def _compact(self, tables: Sequence[str]) -> None:
-        """Have the workers gather the loose parts of tables that have too many."""
-        tasks = [{"kind": "pack", "table": table} for table in tables if self.dataset.crowded(table)]
-        self._drive("pack tables", ([task] for task in tasks), len(tasks), counted=False)
+        """Have the workers gather the loose parts of tables that have too many, and merge small packs."""
+        shares = [(table, share) for table in tables for share in packing.shares(self.dataset, table)]
+        packs = [{"kind": "pack", "table": table, "first": first, "last": last} for table, (first, last) in shares]
+        self._drive("pack tables", ([task] for task in packs), len(packs), counted=False)
+        merges = [{"kind": "merge", "table": table} for table in tables if packing.mergeable(self.dataset, table)]
+        self._drive("merge packs", ([task] for task in merges), len(merges), counted=False)
 
     def _slices(self, segment: plan.Segment, state: plan.State) -> None:
         wanted = [need for stage in segment.stages for need in plan.needed_slices(stage, state)]

@@ -19,7 +19,7 @@ from curate.work.context import PROGRESS, Context, JobError, Receipt, Task, task
 from curate.work.ingest import ingest
 from curate.work.rows import group
 from curate.work.source import interval, quarantine, source
-from curate.work.tables import digests, pack, table
+from curate.work.tables import digests, merge, pack, table
 
 KINDS: Mapping[str, Callable[[Context, Task], Receipt]] = {
     "ingest": ingest,
@@ -30,6 +30,7 @@ KINDS: Mapping[str, Callable[[Context, Task], Receipt]] = {
     "table": table,
     "digests": digests,
     "pack": pack,
+    "merge": merge,
 }
 
 

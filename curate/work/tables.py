@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from curate import keys, packs
+from curate import keys, packing
 from curate.parts import encode_part
 from curate.stage import TableStage
 from curate.work.context import Context, JobError, Receipt, Task
@@ -52,6 +52,12 @@ def digests(context: Context, task: Task) -> Receipt:
 
 
 def pack(context: Context, task: Task) -> Receipt:
-    """Gather the loose parts of a table, of which no other task is writing any."""
-    packs.compact(context.dataset, task["table"])
+    """Gather a share of a table's loose parts, of which no other task is writing any."""
+    packing.gather(context.dataset, task["table"], task["first"], task["last"])
+    return Receipt()
+
+
+def merge(context: Context, task: Task) -> Receipt:
+    """Put a table's small packs together."""
+    packing.merge(context.dataset, task["table"])
     return Receipt()

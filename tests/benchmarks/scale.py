@@ -33,7 +33,7 @@ from rich.table import Table
 
 from curate import cluster, recipe
 from curate.dataset import Dataset
-from curate.packs import LOOSE
+from curate.packing import LOOSE
 from curate.place import Place
 from curate.progress import Reporter
 from curate.run import run

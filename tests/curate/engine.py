@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from curate import packing
 from curate import recipe as recipes
 from curate.dataset import Dataset
 from curate.place import Place
@@ -46,6 +47,13 @@ def rows(dataset: Path, table: Table) -> list[dict[str, Any]]:
 def parts(dataset: Path) -> dict[str, int]:
     """Every part in place, with the time it was written."""
     return {str(p.relative_to(dataset)): p.stat().st_mtime_ns for p in dataset.glob("tables/*/*.parquet")}
+
+
+def compact(dataset: Dataset, table: str, most_loose: int) -> None:
+    """Pack a table as the engine's workers do."""
+    for first, last in packing.shares(dataset, table, most_loose):
+        packing.gather(dataset, table, first, last)
+    packing.merge(dataset, table)
 
 
 def fingerprint(dataset: Path) -> dict[str, str]:

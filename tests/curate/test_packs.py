@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from engine import compact
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from curate import packs
+from curate import packing
 from curate.dataset import Dataset
 from curate.folder import Folder
 from curate.keys import digest
@@ -59,7 +61,7 @@ def test_packed_parts_are_what_loose_ones_were(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     keys = put(dataset, range(20)) + put(dataset, range(20, 30), stage="t")
     before, rows = held(dataset), sorted(map(str, dataset.scan(NOTES).to_table().to_pylist()))
-    packs.compact(dataset, "notes", FEW)
+    compact(dataset, "notes", FEW)
     (name,) = dataset.names("tables/notes")
     assert held(dataset) == before
     assert sorted(map(str, dataset.scan(NOTES).to_table().to_pylist())) == rows
@@ -76,7 +78,7 @@ def test_packed_parts_are_what_loose_ones_were(tmp_path: Path) -> None:
 def test_any_reader_sees_the_columns_and_rows(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     put(dataset, range(30))
-    packs.compact(dataset, "notes", FEW)
+    compact(dataset, "notes", FEW)
     put(dataset, range(30, 33))
     path = f"{tmp_path}/tables/notes/*.parquet"
     found = duckdb.connect().read_parquet(path)
@@ -90,15 +92,14 @@ def test_few_parts_stay_loose(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     put(dataset, range(FEW))
     before = files(dataset)
-    packs.compact(dataset, "notes", FEW)
+    compact(dataset, "notes", FEW)
     assert files(dataset) == before
-    assert not dataset.crowded("notes")
 
 
 def test_what_is_written_over_a_pack_holds_and_what_was_there_is_gone(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     put(dataset, range(11, 20), text="secret")
-    packs.compact(dataset, "notes", FEW)
+    compact(dataset, "notes", FEW)
     (key,) = put(dataset, range(15, 16), text="open", stage="t")
     assert dataset.read_part(NOTES, key)["text"].to_pylist() == [f"open{n}" for n in range(5)]
     assert dataset.provenance("notes", key) == {"stage": "t"}
@@ -115,7 +116,7 @@ def test_what_is_written_over_a_pack_holds_and_what_was_there_is_gone(tmp_path: 
 def test_dropped_parts_leave_no_byte(tmp_path: Path) -> None:
     dataset = Dataset(str(tmp_path))
     keys = put(dataset, range(21, 40))
-    packs.compact(dataset, "notes", FEW)
+    compact(dataset, "notes", FEW)
     keys += put(dataset, range(41, 43))
     gone = [keys[2], keys[5], keys[-1], digest("never there")]
     dataset.drop_parts("notes", gone)
@@ -131,9 +132,9 @@ def test_a_table_that_grows_every_night_stays_few_files(tmp_path: Path) -> None:
     most, nights = 0, 40
     for night in range(nights):
         put(dataset, range(10 * night, 10 * night + FEW + 1))
-        packs.compact(dataset, "notes", FEW)
+        compact(dataset, "notes", FEW)
         most = max(most, len(dataset.names("tables/notes")))
-    assert most <= packs.FAN_IN
+    assert most <= packing.FAN_IN
     assert len(dataset.keys("notes")) == nights * (FEW + 1)
 
 
@@ -144,10 +145,29 @@ def test_parts_of_two_versions_of_a_table_are_packed_apart(tmp_path: Path) -> No
     for number in range(11, 20):
         rows = pa.Table.from_pylist([{"source_id": str(number), "text": "b", "more": 1}], schema=wider.schema)
         dataset.write_part(wider, digest(number), rows, {})
-    packs.compact(dataset, "notes", FEW)
+    compact(dataset, "notes", FEW)
     assert len(dataset.names("tables/notes")) == 2
     assert dataset.read_part(wider, digest(12)).column_names == wider.schema.names
     assert dataset.scan(wider).to_table()["more"].null_count == sum(range(10))
+
+
+def test_many_parts_are_packed_in_shares_by_several_at_once(tmp_path: Path) -> None:
+    dataset = Dataset(str(tmp_path))
+    keys = put(dataset, range(100))
+    before = held(dataset)
+    shares = packing.shares(dataset, "notes", FEW, share=15)
+    assert len(shares) == 7
+    assert [len([k for k in keys if first <= k <= last]) for first, last in shares] == [14, 14, 14, 15, 14, 14, 15]
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(packing.gather, Dataset(str(tmp_path)), "notes", *share) for share in shares]:
+            done.result()
+    assert len(dataset.names("tables/notes")) == 7
+    assert held(dataset) == before
+    packing.gather(dataset, "notes", *shares[0])  # a second attempt at what was done
+    put(dataset, range(100, 111))
+    compact(dataset, "notes", FEW)
+    assert len(dataset.names("tables/notes")) == 1
+    assert {key: rows for key, rows in held(dataset).items() if key in before} == before
 
 
 class Killed(BaseException):
@@ -193,7 +213,7 @@ def test_killed_anywhere_it_ends_as_if_undisturbed(
         more = data.draw(st.integers(1, 8))
         put(dataset, range(number, number + more))
         number += more
-        packs.compact(dataset, "notes", FEW)
+        compact(dataset, "notes", FEW)
         there = sorted(dataset.keys("notes"))
         if there:
             dataset.drop_parts("notes", data.draw(st.lists(st.sampled_from(there), max_size=3), "dropped"))
@@ -203,14 +223,14 @@ def test_killed_anywhere_it_ends_as_if_undisturbed(
     before = held(dataset)
     (folder / "a").mkdir(exist_ok=True)
     other = Dataset(str(shutil.copytree(folder / "a", folder / "b")))
-    packs.compact(dataset, "notes", FEW)
+    compact(dataset, "notes", FEW)
     for _ in range(data.draw(st.integers(1, 2), "kills")):
         with dying_after(data.draw(st.integers(0, 30), "steps"), monkeypatch):
             try:
-                packs.compact(other, "notes", FEW)
+                compact(other, "notes", FEW)
             except Killed:
                 assert held(other) == before
-    packs.compact(other, "notes", FEW)
+    compact(other, "notes", FEW)
     assert held(other) == before == held(dataset)
     assert files(other) == files(dataset)
 
@@ -219,7 +239,7 @@ def test_killed_anywhere_it_ends_as_if_undisturbed(
 def test_a_drop_that_was_killed_is_completed(steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = Dataset(str(tmp_path))
     keys = put(dataset, range(1, 10))
-    packs.compact(dataset, "notes", FEW)
+    compact(dataset, "notes", FEW)
     put(dataset, range(3, 4), text="later")
     with dying_after(steps, monkeypatch):
         try:

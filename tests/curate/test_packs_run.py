@@ -6,11 +6,10 @@ from collections import Counter
 
 import pytest
 from difference import difference
-from engine import curate
+from engine import compact, curate
 from excerpts import excerpt
 from verbs import command
 
-from curate import packs
 from curate.dataset import Dataset
 
 RECIPE = """
@@ -27,7 +26,7 @@ def packed(folder):
     """Every table in packs, as where sources are many."""
     dataset = Dataset(str(folder))
     for table in dataset.table_names():
-        packs.compact(dataset, table, 0)
+        compact(dataset, table, 0)
     return folder
 
 
