@@ -40,6 +40,10 @@ STARTS = 3
 DEAD_BEFORE_START = 100
 """Deaths in a row of workers that had not begun a task, after which it is the workers that are at fault."""
 
+_FORGETFUL = {"distributed.admin.low-level-log-length": 10}
+"""Dask keeps the last thousand messages of each connection for its developers: of a hundred thousand sources' batches
+that is 40 MB in the scheduler, and as much in the client, before it stays as it is."""
+
 
 @contextmanager
 def connect(place: Place = LOCAL, warn: Callable[[str], None] = lambda line: None) -> Iterator[distributed.Client]:
@@ -47,14 +51,14 @@ def connect(place: Place = LOCAL, warn: Callable[[str], None] = lambda line: Non
 
     Args:
         place: which.
-        warn: gets a line for each thing that the user should know of somebody's scheduler.
+        warn: gets a line for each thing that the user should know of somebody's scheduler, or of a start that failed.
 
     Raises:
         PlaceError: the files for TLS will not do.
         ClusterError: the scheduler cannot be reached, or it or a worker has another Longtake, or no worker starts.
     """
     if place.scheduler is not None:
-        with hosts.client(place) as client:
+        with dask.config.set(_FORGETFUL), hosts.client(place) as client:
             hosts.look(client, place, warn)
             yield client
         return
@@ -68,14 +72,14 @@ def connect(place: Place = LOCAL, warn: Callable[[str], None] = lambda line: Non
         "distributed.admin.log-format": "%(levelname)s %(message)s",
     }
     with (
-        dask.config.set(settings),
-        _local(place.workers or os.cpu_count() or 1) as cluster,
+        dask.config.set(settings | _FORGETFUL),
+        _local(place.workers or os.cpu_count() or 1, warn) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client
 
 
-def _local(workers: int) -> distributed.LocalCluster:
+def _local(workers: int, warn: Callable[[str], None]) -> distributed.LocalCluster:
     """A cluster on this machine. Dask gives up on one of which a worker dies before it is up, so that is tried again.
 
     Raises:
@@ -97,6 +101,7 @@ def _local(workers: int) -> distributed.LocalCluster:
                     f"the local workers do not start ({error}); see whether there is memory for {workers} of them, "
                     "or ask for fewer with --workers"
                 ) from error
+            warn(f"a worker died while the local cluster started ({error}); it is started again")
     raise AssertionError("the last start returns or raises")
 
 

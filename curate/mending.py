@@ -40,6 +40,10 @@ RECORD = "redone.json"
 """What they were, until all that was made of them has been seen to: a run may be killed before."""
 
 
+class InputsLostError(JobError):
+    """It is not known any more which files a dataset was made of."""
+
+
 def mend(dataset: Dataset, recipe: Recipe, found: Listing, say: Callable[[str], None]) -> Redone:
     """Find what is damaged, and drop it. Only for the holder of the dataset's lock.
 
@@ -51,7 +55,8 @@ def mend(dataset: Dataset, recipe: Recipe, found: Listing, say: Callable[[str], 
         found: the run's inputs.
 
     Raises:
-        JobError: it is not known any more which inputs the dataset was made of, or what an earlier run dropped.
+        InputsLostError: it is not known any more which inputs the dataset was made of.
+        JobError: nor what an earlier run dropped.
     """
     redone = _recorded(dataset)
     bad = check.parts(dataset) if dataset.local else []
@@ -67,18 +72,20 @@ def mend(dataset: Dataset, recipe: Recipe, found: Listing, say: Callable[[str], 
     return drop(dataset, recipe, bad, found)
 
 
-def drop(dataset: Dataset, recipe: Recipe, bad: Sequence[Finding], found: Listing) -> Redone:
+def drop(dataset: Dataset, recipe: Recipe, bad: Sequence[Finding], found: Listing, forget: bool = False) -> Redone:
     """Drop what is damaged, but forget no source because the part of `inputs` that names it is.
 
     Args:
         found: the inputs of a run, which may name it again. If not, the table `sources` does.
+        forget: let go of a source that neither names.
 
     Raises:
-        JobError: neither does.
+        InputsLostError: neither does.
+        JobError: it is not known any more what an earlier run dropped.
     """
     lost.settle(dataset, [finding for finding in bad if finding.packed])
     bad = [finding for finding in bad if not finding.packed]
-    kept = list(_kept_inputs(dataset, bad, found))
+    kept = [] if forget else list(_kept_inputs(dataset, bad, found))
     redone = record(dataset, _before(dataset, bad))
     check.mend(dataset, bad)
     provenance = Context(dataset, recipe).provenance()
@@ -171,7 +178,7 @@ def _kept_inputs(dataset: Dataset, bad: Sequence[Finding], found: Listing) -> It
         return
     keys = dataset.keys(sources.SOURCES.name) - {f.key for f in bad if f.table == sources.SOURCES.name}
     if not keys:
-        raise JobError(
+        raise InputsLostError(
             f"{dataset.url}: it is not known any more what {len(lost)} of its inputs were, because the tables `inputs` "
             f"and `sources` are damaged; name all inputs with -i again, or let go of those: "
             f"curate check {dataset.url} --mend"

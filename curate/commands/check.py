@@ -15,7 +15,6 @@ from curate.books import read_recipe
 from curate.commands import FAILED, DatasetArgument, JsonOption, existing, plain_errors
 from curate.dataset import Dataset
 from curate.listing import Listing
-from curate.work import JobError
 
 
 def check(
@@ -63,10 +62,11 @@ def _look(place: Dataset) -> dict[str, Any]:
 
 def _mend(place: Dataset, bad: list[checking.Finding]) -> bool:
     if bad:
+        recipe = read_recipe(place)
         try:
-            mending.drop(place, read_recipe(place), bad, Listing())
-        except JobError:
-            checking.mend(place, bad)
+            mending.drop(place, recipe, bad, Listing())
+        except mending.InputsLostError:
+            mending.drop(place, recipe, bad, Listing(), forget=True)
             typer.echo(
                 "Which inputs those were is not known any more: name all of them with -i in the next run.", err=True
             )

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from curate.commands import WRONG_USE, JsonOption, plain_errors, stop
+from curate.commands import JsonOption, plain_errors
 from curate.commands.single import analysed
 from curate.sandbox import Tables
 from curate.single import Single
 from curate.terminal import legible
 from stages.characters.turns import turns
-from stages.faces.members import CastError, members
+from stages.faces.command import CastOption, refuse_wrong
 from stages.speech.formats import rttm, vtt
 
 RECIPE = """
@@ -43,12 +43,7 @@ READS_NAMES = "  lower_thirds: {}\n"
 
 def characters(
     video: Annotated[str, typer.Argument(help="A video file, local or remote.")],
-    cast: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder with photos, NAME.jpg or NAME/*.jpg, or a table with name, photo, …; nobody is named without."
-        ),
-    ] = None,
+    cast: CastOption = None,
     corrections: Annotated[
         str | None, typer.Option(help="YAML file: {film.mp4: {rename: …, merge: …, split: …}}.")
     ] = None,
@@ -64,11 +59,7 @@ def characters(
     json_output: JsonOption = False,
 ) -> None:
     """Show who speaks and who is seen in one video: each character's voices, face and time, and who says what."""
-    if cast is not None:
-        try:
-            members(cast)
-        except CastError as error:
-            stop(str(error), WRONG_USE)
+    refuse_wrong(cast)
     with plain_errors():
         given = [f"{stage}.cast={json.dumps(cast)}" for stage in ("people", "characters")] if cast is not None else []
         given += [f"characters.corrections={json.dumps(corrections)}"] if corrections is not None else []

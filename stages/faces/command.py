@@ -27,15 +27,26 @@ stages: {signals: {}, cuts: {}, takes: {}, stills: {fps: 2}, face_tracks: {}, pe
 """Two stills a second: a face that is seen for a second is seen twice, and followed where it moves."""
 SHEETS = (".jpg", ".jpeg", ".png")
 
+CastOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder with photos, NAME.jpg or NAME/*.jpg, or a table with name, photo, …; nobody is named without."
+    ),
+]
+
+
+def refuse_wrong(cast: str | None) -> None:
+    """End with a message where a cast cannot be read, before a film is."""
+    if cast is not None:
+        try:
+            members(cast)
+        except CastError as error:
+            stop(str(error), WRONG_USE)
+
 
 def faces(
     video: Annotated[str, typer.Argument(help="A video file, local or remote.")],
-    cast: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder with photos, NAME.jpg or NAME/*.jpg, or a table with name, photo, …; nobody is named without."
-        ),
-    ] = None,
+    cast: CastOption = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Write a picture with a row of faces for each person, .jpg or .png.")
     ] = None,
@@ -47,11 +58,7 @@ def faces(
     """Show who is seen in one video: people, how long and in which takes, and with a cast their names."""
     if sheet is not None and sheet.suffix.lower() not in SHEETS:
         stop(f"{sheet}: a sheet is a .jpg or a .png", WRONG_USE)
-    if cast is not None:
-        try:
-            members(cast)
-        except CastError as error:
-            stop(str(error), WRONG_USE)
+    refuse_wrong(cast)
     with plain_errors():
         given = [f"people.cast={json.dumps(cast)}"] if cast is not None else []
         single, tables = analysed(video, RECIPE, [*given, *(overrides or [])], "looking for faces", json_output)

@@ -106,7 +106,7 @@ def test_a_source_that_has_moved_is_not_forgotten_either(copy, folder, scheduler
     assert rows(copy, ledger.TABLE) == before
 
 
-def test_a_run_that_cannot_know_its_inputs_stops_and_loses_nothing(copy, folder, scheduler):
+def test_a_run_that_cannot_know_its_inputs_stops_and_loses_nothing(made, copy, folder, scheduler):
     flip(part(copy, "inputs"))
     flip(part(copy, "sources"))
     before = parts(copy)
@@ -116,6 +116,11 @@ def test_a_run_that_cannot_know_its_inputs_stops_and_loses_nothing(copy, folder,
     assert "name all inputs with -i again" in done.stderr
     assert "Traceback" not in done.stderr
     assert parts(copy) == before
+    # Letting go of them is noted too, for what was made of them must not stay as it was if they come back otherwise.
+    check(copy, "--mend")
+    assert {part["table"] for part in json.loads((copy / "redone.json").read_text())} == {"inputs", "sources"}
+    curate([folder], copy, scheduler)
+    assert not difference(made, copy)
 
 
 def files(dataset):

@@ -47,8 +47,10 @@ def dying(tmp_path):
 @pytest.mark.slow
 def test_a_worker_that_dies_while_the_cluster_starts_costs_a_second_start(dying):
     (dying / "once").touch()
-    with cluster.connect(cluster.Place(workers=1)) as client:
+    told = []
+    with cluster.connect(cluster.Place(workers=1), told.append) as client:
         assert cluster.threads(client) == 1
+    assert [line for line in told if "a worker died while the local cluster started" in line] == told != []
 
 
 @pytest.mark.slow
