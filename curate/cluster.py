@@ -105,11 +105,26 @@ def _local(workers: int, warn: Callable[[str], None]) -> distributed.LocalCluste
     raise AssertionError("the last start returns or raises")
 
 
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Turn what Dask's client raises where the scheduler is gone into words.
+
+    Raises:
+        JobError: it is gone.
+    """
+    try:
+        yield
+    except (distributed.CancelledError, OSError) as error:
+        raise JobError(f"the Dask cluster went away ({error}); run the same command again to go on") from error
+
+
+@_reached()
 def threads(client: distributed.Client) -> int:
     """Worker threads of the cluster, waiting a minute for the first.
 
     Raises:
         ClusterError: no worker came.
+        JobError: the cluster went away.
     """
     end = time.monotonic() + 60
     while True:
@@ -133,11 +148,13 @@ def revive(client: distributed.Client) -> None:
         local.scale(len(local.worker_spec))
 
 
+@_reached()
 def require_resources(client: distributed.Client, stage: str, resources: dict[str, float]) -> None:
     """Refuse a stage whose tasks would wait for ever.
 
     Raises:
         ClusterError: no worker offers what the stage needs.
+        JobError: the cluster went away.
     """
     for worker in client.scheduler_info(n_workers=-1)["workers"].values():
         if all(worker.get("resources", {}).get(name, 0) >= amount for name, amount in resources.items()):
@@ -205,7 +222,8 @@ class Driver:
         room, counted = max(2, IN_FLIGHT_PER_THREAD * threads(self.client)), time.monotonic()
         self._manned = counted
         finished: queue.SimpleQueue[distributed.Future] = queue.SimpleQueue()
-        self.client.subscribe_topic(PROGRESS, lambda event: self._told(event[1]))
+        with _reached():
+            self.client.subscribe_topic(PROGRESS, lambda event: self._told(event[1]))
         try:
             while True:
                 while len(self._under_way) < room and (batch := self._next()):
@@ -220,8 +238,9 @@ class Driver:
                 if time.monotonic() - counted >= COUNT_EVERY_S:
                     room, counted = self._room(room), time.monotonic()
         finally:
-            self.client.unsubscribe_topic(PROGRESS)
-            self.client.cancel(list(self._under_way), force=True)
+            with suppress(OSError):  # of a cluster that is gone
+                self.client.unsubscribe_topic(PROGRESS)
+                self.client.cancel(list(self._under_way), force=True)
 
     def _room(self, before: int) -> int:
         """Batches that may be under way, now that workers have come or gone.
@@ -245,7 +264,8 @@ class Driver:
 
     def _submit(self, batch: _Batch) -> distributed.Future:
         given = (__version__, self.dataset_url, self.recipe_text, batch.tasks, batch.ticket)
-        return self.client.submit(perform_alike, *given, pure=False, resources=self.resources or None)
+        with _reached():
+            return self.client.submit(perform_alike, *given, pure=False, resources=self.resources or None)
 
     def _told(self, message: dict[str, Any]) -> None:
         if "began" in message:
@@ -270,18 +290,15 @@ class Driver:
 
     def _finish(self, future: distributed.Future, batch: _Batch) -> None:
         try:
-            receipts: list[Receipt] = future.result()
+            with _reached():
+                receipts: list[Receipt] = future.result()
         except KilledWorker:
             self._lost(batch)
             return
-        except JobError:
-            raise
         except ImportError as error:  # of a worker that came after the others were looked at
             raise JobError(
                 f"a worker cannot import longtake ({error}): install it there, in this version, and run again"
             ) from error
-        except (distributed.CancelledError, OSError) as error:
-            raise JobError(f"the Dask cluster went away ({error}); run the same command again to go on") from error
         for task, receipt in zip(batch.tasks, receipts, strict=True):
             seconds = sum(receipt.seconds.values())
             self._mean_s += 0.2 * (seconds - self._mean_s)

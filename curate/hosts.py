@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import distributed
@@ -21,6 +23,15 @@ _ALIKE = ("python", "dask", "distributed", *VERSIONED)
 """What may change results or the talk between processes; a difference is told, but not refused."""
 
 
+class _Client(distributed.Client):
+    """A client that ends its attempts to reconnect in silence: where the scheduler went away is ours to say."""
+
+    async def _reconnect(self) -> None:
+        with suppress(asyncio.CancelledError):
+            # Dask wraps it in what logs the traceback of that very cancellation.
+            await inspect.unwrap(distributed.Client._reconnect)(self)
+
+
 def client(place: Place) -> distributed.Client:
     """A client of the place's scheduler.
 
@@ -29,11 +40,9 @@ def client(place: Place) -> distributed.Client:
         ClusterError: it cannot be reached.
     """
     security = place.security()
-    # Where the scheduler goes away, Dask logs how its attempts to reconnect ended; what matters of it we say.
-    logging.getLogger("distributed.utils").setLevel(logging.CRITICAL)
 
     def connected() -> distributed.Client:
-        return distributed.Client(place.address, timeout=CONNECT_S, security=security, set_as_default=False)
+        return _Client(place.address, timeout=CONNECT_S, security=security, set_as_default=False)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # `look` says it in a line

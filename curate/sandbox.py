@@ -59,7 +59,7 @@ def send(file: IO[bytes] | _Pipe, header: Mapping[str, Any], tables: Mapping[str
     file.flush()
 
 
-def receive(read: Callable[[int], bytes]) -> tuple[dict[str, Any], Tables]:
+def receive(read: Callable[[int], bytes | bytearray]) -> tuple[dict[str, Any], Tables]:
     """Read one message; `read(n)` returns exactly n bytes or raises EOFError."""
     size, count = _LENGTHS.unpack(read(_LENGTHS.size))
     header = json.loads(read(size))
@@ -71,7 +71,7 @@ def receive(read: Callable[[int], bytes]) -> tuple[dict[str, Any], Tables]:
     return header, tables
 
 
-def understood(read: Callable[[int], bytes]) -> tuple[dict[str, Any], Tables]:
+def understood(read: Callable[[int], bytes | bytearray]) -> tuple[dict[str, Any], Tables]:
     """Read one message of a child, whose memory a damaged file may have overwritten.
 
     Raises:
@@ -171,18 +171,17 @@ class Sandbox:
         )
         return self._child
 
-    def _read(self, child: subprocess.Popen[bytes], wanted: int, end: float) -> bytes:
+    def _read(self, child: subprocess.Popen[bytes], wanted: int, end: float) -> bytearray:
         assert child.stdout is not None  # noqa: S101 - for the type checker
         descriptor = child.stdout.fileno()
-        parts: list[bytes] = []
-        while wanted:
+        data = bytearray()  # grows in place: parts to be joined would be rows of hours of video twice
+        while len(data) < wanted:
             self._wait(descriptor, select.POLLIN, end)
-            part = os.read(descriptor, min(wanted, 1 << 20))
+            part = os.read(descriptor, min(wanted - len(data), 1 << 20))
             if not part:
                 raise EOFError
-            parts.append(part)
-            wanted -= len(part)
-        return b"".join(parts)
+            data += part
+        return data
 
     def _wait(self, descriptor: int, event: int, end: float) -> None:
         """Wait until a pipe can be read or written, or is broken."""

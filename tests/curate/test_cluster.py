@@ -2,10 +2,13 @@
 for other versions. Certificates are made, and processes started, by the README's commands."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -76,6 +79,30 @@ def test_a_run_over_tls_completes_without_a_warning(folder, encrypted, footage):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["states"]["source"]["kept"] == 1
     assert "warning" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_is_told_without_a_log_of_dasks(folder, footage, tmp_path):
+    port = free_port()
+    place = Place(f"tcp://127.0.0.1:{port}")
+    words = ["run", folder / "quick.yaml", "-i", footage / "footage/takes/vtest.avi", "-o", tmp_path / "out"]
+    words += place.options()
+    with ExitStack() as ends:
+        line = f"dask scheduler --host 127.0.0.1 --port {port} --no-dashboard"
+        scheduler = ends.enter_context(hosts.started(line, tmp_path / "scheduler"))
+        line = f"dask worker {place.scheduler} --nthreads 1 --no-dashboard"
+        ends.enter_context(hosts.started(line, tmp_path / "worker"))
+        with hosts.client(place) as watching:
+            watching.wait_for_workers(1, timeout=120)
+        command = [sys.executable, "-m", "curate.cli", *map(str, words)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+            while run.poll() is None and not any(tmp_path.glob("out/tables/sources/*")):
+                time.sleep(0.02)
+            os.killpg(scheduler.pid, signal.SIGKILL)
+            told = run.communicate()[1]
+    assert run.returncode == 1
+    assert "the Dask cluster went away" in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.slow
