@@ -4,7 +4,7 @@ Loops a real take, made small and at ten frames a second, to one file of so many
 analyses it with the probe `signals` and `cuts` on one worker; with intervals, as by default, and then in one piece.
 Prints the resident memory of client, worker and media process at every twelfth of the run, and how much of it the rows
 take. At the end these are gathered, sealed and looked at for cuts, each of which takes them in one piece. Exits with 1
-where, between a sixth of the run and its end, a process grew by more than a tenth and three times the rows.
+where, between a sixth of the run and its end, a process grew by more than a tenth and five times the rows.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from schemas import signals
 
 RATE, SIZE = 10, (160, 90)
 STEPS = 12
-COPIES = 3
-"""As they arrive, in one piece, and as they are encoded."""
+COPIES = 5
+"""As they arrive, in one piece, as numbers for the detector or as Parquet's pages, and as the file or the message."""
 
 
 def loop(take: Path, target: Path, hours: float) -> None:
