@@ -144,7 +144,7 @@ def _limit(memory: int) -> None:
 def _keep_freed() -> None:
     """Have the C library keep what pictures free for the next ones.
 
-    By default each goes back to the system, which clears its pages anew for the next: a tenth to a fifth of a decode's
+    By default each goes back to the system, which clears its pages anew for the next: up to a quarter of a decode's
     processor time. Not for a C library without mallopt(3), such as musl.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

@@ -41,8 +41,8 @@ DEAD_BEFORE_START = 100
 """Deaths in a row of workers that had not begun a task, after which it is the workers that are at fault."""
 
 _FORGETFUL = {"distributed.admin.low-level-log-length": 10}
-"""Dask keeps the last thousand messages of each connection for its developers: of a hundred thousand sources' batches
-that is 40 MB in the scheduler, and as much in the client, before it stays as it is."""
+"""Dask keeps the last thousand messages of each connection for its developers. Ours are batches of tasks: the scheduler
+grew by 40 MB before it stayed as it was."""
 
 
 @contextmanager
