@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.folder import Folder
-from curate.packs import INDEX, PREFIX, SUFFIX, Pack, Part, view
+from curate.packs import INDEX, PREFIX, SUFFIX, Pack, Part, View, view
 from curate.parts import PROVENANCE, DamagedError, encode, verified
 
 LOOSE = 256
@@ -36,14 +36,17 @@ SHARE = 10_000
 """Most loose parts that one task packs: about half a minute's work, and enough tasks for many workers at once."""
 
 
+def crowded(found: View, most_loose: int = LOOSE) -> bool:
+    """Whether a table has too many loose parts."""
+    return len(found.loose) > most_loose
+
+
 def shares(folder: Folder, table: str, most_loose: int = LOOSE, share: int = SHARE) -> list[tuple[str, str]]:
-    """Divide a table's loose parts, where there are too many, so that each share can be packed by itself.
+    """Divide the loose parts of a table that is crowded, so that each share can be packed by itself.
 
     Returns:
         First and last key of each share.
     """
-    if len(view(folder, table).loose) <= most_loose:
-        return []
     settle(folder, table)
     loose = sorted(view(folder, table).loose)
     if len(loose) <= most_loose:  # the others were packed already
@@ -67,9 +70,9 @@ def gather(folder: Folder, table: str, first: str, last: str) -> None:
         loose = _gather(folder, table, loose)
 
 
-def mergeable(folder: Folder, table: str) -> bool:
+def mergeable(found: View) -> bool:
     """Whether a table has too many small packs of about one size."""
-    return bool(_alike(view(folder, table).packs))
+    return bool(_alike(found.packs))
 
 
 def merge(folder: Folder, table: str) -> None:

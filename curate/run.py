@@ -15,7 +15,7 @@ import distributed
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate import check, cluster, ledger, mending, packing, plan, purge, tombstones, work
+from curate import check, cluster, ledger, mending, packing, packs, plan, purge, tombstones, work
 from curate.books import states, write_recipe, write_summary
 from curate.cluster import Driver
 from curate.dataset import Dataset, to_arrow
@@ -236,10 +236,13 @@ class _Job:
 
     def _compact(self, tables: Sequence[str]) -> None:
         """Have the workers gather the loose parts of tables that have too many, and merge small packs."""
-        shares = [(table, share) for table in tables for share in packing.shares(self.dataset, table)]
-        packs = [{"kind": "pack", "table": table, "first": first, "last": last} for table, (first, last) in shares]
-        self._drive("pack tables", ([task] for task in packs), len(packs), counted=False)
-        merges = [{"kind": "merge", "table": table} for table in tables if packing.mergeable(self.dataset, table)]
+        found = {table: packs.view(self.dataset, table) for table in tables}
+        crowded = [table for table in tables if packing.crowded(found[table])]
+        shares = [(table, share) for table in crowded for share in packing.shares(self.dataset, table)]
+        tasks = [{"kind": "pack", "table": table, "first": first, "last": last} for table, (first, last) in shares]
+        self._drive("pack tables", ([task] for task in tasks), len(tasks), counted=False)
+        found |= {table: packs.view(self.dataset, table) for table in crowded}
+        merges = [{"kind": "merge", "table": table} for table in tables if packing.mergeable(found[table])]
         self._drive("merge packs", ([task] for task in merges), len(merges), counted=False)
 
     def _slices(self, segment: plan.Segment, state: plan.State) -> None:
@@ -300,6 +303,7 @@ class _Job:
         self.dataset.drop_parts("errors", self.dataset.keys("errors") - expected)
         self._compact(["errors"])
         self.dataset.settle()  # what a task wrote over a packed part must not stay beside it
+        self.dataset.sweep()  # what a worker was writing when it was killed
         tables["errors"] = sorted(self.dataset.keys("errors"))
         self._drop_files(tables)
         writers = {stage.writes.name: stage.name for stage in self.recipe.stages}

@@ -220,7 +220,9 @@ class Soak:
         fault.doubled += found.rows_doubled
         fault.different += found.files_different
         if found:
-            shutil.copytree(output, self.folder / f"differs-{time.monotonic_ns()}")
+            kept = self.folder / f"differs-{time.monotonic_ns()}"
+            shutil.copytree(output, kept)
+            fault.wrong.append(f"{fault.name}: {found}; see {kept}")
 
     def fire(self, fault: Fault, kills: int, run: psutil.Popen, cluster: Cluster | None) -> int:
         """Kill while a run lasts; how often that was."""

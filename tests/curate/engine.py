@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from curate import packing
+from curate import packing, packs
 from curate import recipe as recipes
 from curate.dataset import Dataset
 from curate.place import Place
@@ -51,7 +51,8 @@ def parts(dataset: Path) -> dict[str, int]:
 
 def compact(dataset: Dataset, table: str, most_loose: int) -> None:
     """Pack a table as the engine's workers do."""
-    for first, last in packing.shares(dataset, table, most_loose):
+    crowded = packing.crowded(packs.view(dataset, table), most_loose)
+    for first, last in packing.shares(dataset, table, most_loose) if crowded else ():
         packing.gather(dataset, table, first, last)
     packing.merge(dataset, table)
 

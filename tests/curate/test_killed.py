@@ -13,10 +13,16 @@ import pytest
 from difference import difference
 from engine import RECIPE, curate, rows
 from excerpts import excerpt
+from rich.console import Console
 from typer.testing import CliRunner
 from verbs import command
 
 from curate.dataset import Dataset, DatasetBusyError
+from curate.folder import TEMPORARY
+from curate.place import Place
+from curate.progress import Reporter
+from curate.recipe import load
+from curate.run import run as engine_run
 from curate.schedule.command import schedule
 from curate.schedule.store import Schedule, Store
 from schemas import ledger
@@ -61,6 +67,29 @@ def undisturbed(folder, scheduler, tmp_path_factory):
     output = tmp_path_factory.mktemp("out") / "dataset"
     curate([folder], output, scheduler, SETTINGS)
     return output
+
+
+class Leaving(Reporter):
+    """Leaves at each step what a worker leaves that is killed while it writes."""
+
+    def __init__(self, dataset):
+        super().__init__(Console(stderr=True), quiet=True)
+        self.dataset, self.left = dataset, []
+
+    def step(self, *told):
+        left = self.dataset / f"tables/inputs/{TEMPORARY}{len(self.left)}-part.parquet"
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"half")
+        self.left.append(left)
+        super().step(*told)
+
+
+def test_what_killed_workers_left_half_written_is_gone_when_the_run_ends(folder, scheduler, tmp_path):
+    dataset = tmp_path / "dataset"
+    with Leaving(dataset) as reporter:
+        engine_run(load(RECIPE, SETTINGS), [str(folder / "text.mp4")], str(dataset), reporter, Place(scheduler))
+    assert reporter.left
+    assert not list(dataset.rglob(f"{TEMPORARY}*"))
 
 
 def files(dataset):
