@@ -81,7 +81,7 @@ def test_a_run_that_is_not_remembered_is_named(grown):
 def test_a_killed_run_is_told_by_its_record(footage, tmp_path):
     words = ["run", "score_only", "-i", str(footage / "footage/takes/yoga.mp4"), "-o", str(tmp_path / "dataset")]
     with subprocess.Popen([sys.executable, "-m", "curate.cli", *words], stderr=subprocess.DEVNULL) as run:
-        while not list(tmp_path.glob("dataset/runs/*.json")):
+        while not list(tmp_path.glob("dataset/runs/[!.]*.json")):  # and not one that is being written
             time.sleep(0.1)
         (record,) = json.loads(command("history", tmp_path / "dataset", "--json").stdout or "[{}]")
         run.send_signal(signal.SIGKILL)
