@@ -15,7 +15,7 @@ from curate.media.audio_track import AudioTrack
 from curate.media.blur import blurred
 from curate.media.container import MediaError
 from curate.media.encoder import Encoding, encoder_name, set_up
-from curate.media.frame import Frame, cropped
+from curate.media.frame import Frame, converted, cropped
 from curate.media.spans import LONGEST_PICTURE_S, Reader, Span
 from curate.media.verify import Intended, Proof, pixels
 
@@ -50,7 +50,7 @@ def encode_clip(
 
     def shown(frame: Frame) -> av.VideoFrame:
         # A broadcast may change its size on the way; the clip has one, the first.
-        picture = frame.upright().reformat(whole.width, whole.height)
+        picture = converted(frame.upright(), width=whole.width, height=whole.height)
         picture = blurred(picture, hide(timing.seconds(frame.pts))) if hide else picture
         return cropped(picture, box) if box else picture
 

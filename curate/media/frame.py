@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
+from typing import Any
 
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 ANALYSIS_PX = 256
 """Aimed long side of the analysis picture: PySceneDetect's own default width, at which its thresholds were tuned."""
@@ -20,6 +23,21 @@ _QUARTER_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROT
 # Limited-range ("studio swing") luma 16..235 and chroma 16..240 stretched to 0..255.
 _STRETCH_LUMA = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 _STRETCH_CHROMA = np.clip(np.rint((np.arange(256) - 128) * (255 / 224) + 128), 0, 255).astype(np.uint8)
+
+
+_scaler = threading.local()
+
+
+def converted(picture: av.VideoFrame, **wanted: Any) -> av.VideoFrame:
+    """A picture in another size or pixel format, as `VideoFrame.reformat` makes it, in the calling thread alone.
+
+    That one starts a thread for each of the machine's cores, for each picture. A worker has a core; of as many workers
+    as cores the system would be asked for more threads than it has to give, and a decode would fail for that.
+    """
+    if not hasattr(_scaler, "kept"):
+        _scaler.kept = VideoReformatter()
+    made: av.VideoFrame = _scaler.kept.reformat(picture, threads=1, **wanted)
+    return made
 
 
 class Frame:
@@ -48,7 +66,7 @@ class Frame:
         """The whole picture, rotation applied, as 8-bit 4:2:0 with even sides, for an encoder."""
         picture = self._picture
         width, height = picture.width // 2 * 2, picture.height // 2 * 2
-        picture = picture.reformat(max(2, width), max(2, height), "yuv420p")
+        picture = converted(picture, width=max(2, width), height=max(2, height), format="yuv420p")
         if not self._rotation:
             return picture
         return like(picture, [cv2.rotate(pixels, _QUARTER_TURNS[self._rotation]) for pixels in planes(picture)])
@@ -84,7 +102,7 @@ class Frame:
         """The 8-bit Y (, U, V) planes as coded, (rows, columns) each; a view where the format allows it."""
         picture = self._picture
         if picture.format.name not in _PLANAR_8BIT:
-            picture = picture.reformat(format="yuv420p")
+            picture = converted(picture, format="yuv420p")
         return planes(picture)
 
     @property

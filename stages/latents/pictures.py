@@ -8,6 +8,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from curate.media.frame import converted
+
 MOST_PIXELS = 8192 * 8192
 
 
@@ -21,7 +23,7 @@ def fit(picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
     wide, high = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
     if wide * high > MOST_PIXELS:
         raise ValueError(f"has frames of {picture.width}x{picture.height}, too slim to be scaled")
-    image = picture.reformat(width=wide, height=high, format="rgb24", interpolation="AREA").to_ndarray()
+    image = converted(picture, width=wide, height=high, format="rgb24", interpolation="AREA").to_ndarray()
     left, top = (wide - width) // 2, (high - height) // 2
     return image[top : top + height, left : left + width]
 

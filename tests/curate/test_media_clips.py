@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from curate.media.probe import probe
@@ -146,6 +147,17 @@ def test_any_pixel_format_and_size(
     # Black and white stay as they were, whatever range the source was coded in.
     light = [frame.luma(320).astype(float).mean() for frame in Decode(str(path), Timing.of(probe(str(path))))][5:15]
     assert [f.luma(320).mean() for f in Decode(str(clip.out), Timing.of(found))] == pytest.approx(light, abs=4)
+
+
+def test_no_picture_starts_threads_of_its_own(tmp_path: Path) -> None:
+    """FFmpeg's scaler would start one for each core, and they stay for as long as the picture does."""
+    path = film(tmp_path / "a.gif", steady(20), codec="gif", pix_fmt="rgb8", picture=bars)
+    decode = iter(Decode(str(path), Timing.of(probe(str(path)))))
+    held = [next(decode)]
+    before = psutil.Process().num_threads()
+    held += list(decode)
+    assert [frame.bgr.shape for frame in held] == [held[0].bgr.shape] * 20
+    assert psutil.Process().num_threads() <= before
 
 
 def test_alpha_of_a_real_file(footage: Path, tmp_path: Path) -> None:
