@@ -5,7 +5,8 @@ Which stores can do that:
 - S3 and what speaks its protocol since 2024 (AWS, Ceph, MinIO, R2, moto): both conditions.
 - Google Cloud Storage: `ifGenerationMatch`, 0 for what must not be there.
 - Azure Blob Storage: `If-None-Match: *` and `If-Match`.
-- Hugging Face, HTTP and other read-only addresses: none; `curate.lease` refuses a dataset there.
+- Storage buckets of the Hugging Face Hub: as S3, by their gateway (`curate.buckets`).
+- Repositories of the Hub, HTTP and other read-only addresses: none; `curate.lease` refuses a dataset there.
 - Others (`sftp://`, `hdfs://`, …) have no such write that fsspec offers: a run goes on and warns that it is unguarded.
 """
 
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 
 import fsspec.asyn
 
-from curate.remote import OBJECT_STORES, open_filesystem, plainly, refusal, scheme
+from curate.remote import open_filesystem, plainly, refusal, store
 
 
 class Cell(Protocol):
@@ -38,10 +39,9 @@ class Cell(Protocol):
 
 def cell(url: str, name: str, timeout_s: float = 30.0) -> Cell:
     """An object in the folder at `url`, each of whose reads and writes takes `timeout_s` at most."""
-    kind = OBJECT_STORES[scheme(url)]
     fs, root = open_filesystem(url)
     makers: dict[str, Callable[[Any, str, float], Cell]] = {"s3": _S3, "gs": _Gcs, "az": _Azure}
-    return makers[kind](fs, f"{root}/{name}", timeout_s)
+    return makers[store(url)](fs, f"{root}/{name}", timeout_s)
 
 
 class _Cell:

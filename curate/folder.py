@@ -23,7 +23,7 @@ import pyarrow.fs
 from fsspec.implementations.local import LocalFileSystem
 
 from curate.remote import (
-    OBJECT_STORES,
+    BUCKETS,
     PARALLEL,
     READS,
     ArrowFiles,
@@ -34,6 +34,7 @@ from curate.remote import (
     plainly,
     read_whole,
     scheme,
+    store,
 )
 from curate.scratch import scratch_folder
 
@@ -74,6 +75,8 @@ class Folder:
     def address(self, relative: str) -> str:
         """The file's name for people and other programs: a local path, or an address with its scheme."""
         path = self.path(relative)
+        if self.url.startswith(BUCKETS):
+            return str(self.fs.unstrip_protocol(path))
         return path if self.local else f"{scheme(self.url)}://{path}"
 
     def exists(self, relative: str) -> bool:
@@ -141,7 +144,7 @@ class Folder:
 
     def _upload(self, local: str, path: str) -> None:
         """One PUT, or one multi-part upload for what is larger than two parts."""
-        bounded = {"max_concurrency": PARALLEL} if OBJECT_STORES.get(scheme(self.url)) == "s3" else {}
+        bounded = {"max_concurrency": PARALLEL} if store(self.url) == "s3" else {}
         for attempt in range(READS):
             try:
                 self.fs.put_file(local, path, **bounded)
@@ -241,7 +244,7 @@ class Folder:
 
     def _abort_uploads(self) -> None:
         """End the multi-part uploads of killed runs: nobody sees their parts, but everybody pays for them."""
-        if OBJECT_STORES.get(scheme(self.url)) != "s3":
+        if store(self.url) != "s3" or self.url.startswith(BUCKETS):
             return  # the other stores forget them by themselves, after a week
         bucket, _, prefix = f"{self.root.rstrip('/')}/".partition("/")
         try:
@@ -304,7 +307,7 @@ def fetched(url: str) -> Iterator[str]:
         return
     with scratch_folder() as folder:
         local = os.path.join(folder, "source" + os.path.splitext(path)[1])
-        if scheme(url) in OBJECT_STORES:
+        if store(url):
             download(fs, path, local)
         else:
             fs.get_file(path, local)

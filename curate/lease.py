@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from curate.cell import cell
-from curate.remote import OBJECT_STORES, StoreError, UrlError, scheme
+from curate.remote import BUCKETS, StoreError, UrlError, scheme, store
 
 TERM_S = 60.0
 """How long a lease lasts without renewal. A store or a machine that stands still for half a minute costs no run; a run
@@ -39,7 +39,7 @@ PATIENCE_S = 20.0
 UNCLEAR = 5
 """Writes in a row whose answers may be lost before a renewal counts as failed."""
 SIGNAL = signal.SIGUSR1
-READ_ONLY = frozenset({"hf", "http", "https", "github", "git", "data"})
+READ_ONLY = frozenset({"http", "https", "github", "git", "data"})
 NAME = ".lease"
 
 _log = logging.getLogger("curate.lease")
@@ -70,15 +70,21 @@ def exclusive(url: str) -> Iterator[Callable[[], None]]:
         UrlError: the store cannot be written to.
     """
     kind = scheme(url)
+    if store(url):
+        with Lease(url).held() as lease:
+            yield lease.check
+        return
+    if kind == "hf":
+        raise UrlError(
+            f"{url}: a dataset cannot be written there, for each of a run's many files would be a commit, and the Hub "
+            f"counts those by the hour; write to {BUCKETS}NAMESPACE/BUCKET/NAME or elsewhere, and publish it by "
+            "`curate push`"
+        )
     if kind in READ_ONLY:
         raise UrlError(
             f"{url}: a dataset cannot be written there, since nothing would keep two runs off each other; write to a "
             "local folder or to s3://, gs:// or az://, and upload it when it is done"
         )
-    if kind in OBJECT_STORES:
-        with Lease(url).held() as lease:
-            yield lease.check
-        return
     if kind != "memory":  # nobody else sees this process's memory
         _log.warning("%s: no lease can be held on %s://; see to it that no other run writes there", url, kind)
     yield lambda: None
@@ -86,7 +92,7 @@ def exclusive(url: str) -> Iterator[Callable[[], None]]:
 
 def holder(url: str) -> str | None:
     """Who seems to hold a remote dataset, as text; None: nobody. A holder that was killed is told as well."""
-    found = cell(url, NAME).read() if scheme(url) in OBJECT_STORES else None
+    found = cell(url, NAME).read() if store(url) else None
     told = json.loads(found[0]) if found else {}
     return _who(told) if told.get("nonce") else None
 

@@ -19,9 +19,10 @@ import fsspec
 import pyarrow
 import pyarrow.fs
 
-OBJECT_STORES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
+_STORES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 """Schemes of the stores that datasets are made for, and which of our extras speaks each."""
-EXTRAS = OBJECT_STORES | {"hf": "hf"}
+BUCKETS = "hf://buckets/"
+"""The Hub's own object store (`curate.buckets`); what else is at `hf://` are repositories."""
 
 ATTEMPTS = 8
 """Tries of a request, as botocore's `standard` mode counts and spaces them: half a minute on average until the last.
@@ -79,6 +80,11 @@ def scheme(url: str) -> str:
     return url.split("://", 1)[0].lower() if "://" in url else ""
 
 
+def store(url: str) -> str:
+    """The object store of an address, by whose client it is spoken to: `s3`, `gs` or `az`; empty for anything else."""
+    return "s3" if url.startswith(BUCKETS) else _STORES.get(scheme(url), "")
+
+
 def checked(url: str) -> str:
     """The address itself.
 
@@ -101,24 +107,31 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     """
     kind = scheme(checked(url))
     try:
-        fs, path = fsspec.core.url_to_fs(url, **_options(OBJECT_STORES.get(kind, "")))
+        if url.startswith(BUCKETS):
+            from curate.buckets import buckets  # its client is an extra
+
+            fs, path = buckets(url, **_options(store(url)))
+        else:
+            fs, path = fsspec.core.url_to_fs(url, **_options(store(url)))
     except ImportError as error:
-        extra = EXTRAS.get(kind)
+        extra = "hf" if kind == "hf" else _STORES.get(kind)
         cure = f"pip install 'longtake[{extra}]'" if extra else str(error)
         raise UrlError(f"{url}: {kind}:// needs a package that is not installed; {cure}") from None
+    except UrlError:
+        raise
     except ValueError as error:
         raise UrlError(f"{url}: {error}") from None
-    if OBJECT_STORES.get(kind) == "s3":
+    if store(url) == "s3":
         fs.retries = READS
     return fs, path
 
 
-def _options(store: str) -> dict[str, Any]:
-    if not store:
+def _options(kind: str) -> dict[str, Any]:
+    if not kind:
         return {}
     # A listing that is remembered is wrong as soon as another process writes, and all our writers are other processes.
     chosen: dict[str, Any] = {"use_listings_cache": False}
-    if store == "s3":
+    if kind == "s3":
         own = dict(fsspec.config.conf.get("s3", {}).get("config_kwargs", {}))
         chosen["config_kwargs"] = {"retries": _retries(), "read_timeout": READ_S, **own}
     return chosen
@@ -152,13 +165,18 @@ def plainly(url: str) -> Iterator[None]:
         code, status = refusal(getattr(error.__cause__, "response", None))
         if code in _STALE:
             raise StoreError(f"{_place(url)}: {_said(error)}; renew the credentials and run it again") from None
-        if status >= 500 or code in ("SlowDown", "Throttling", "RequestTimeout") or isinstance(error, TimeoutError):
+        if (
+            status == 429
+            or status >= 500
+            or code in ("SlowDown", "Throttling", "RequestTimeout")
+            or isinstance(error, TimeoutError)
+        ):
             raise StoreError(_away(url, error)) from None
         if code == "NoSuchBucket":
             raise FileNotFoundError(
                 errno.ENOENT, "there is no such bucket; make it, or correct the name", url
             ) from None
-        if isinstance(error, PermissionError):
+        if isinstance(error, PermissionError) or str(error).startswith("Forbidden: "):  # as gcsfs says it
             message = (
                 f"the store does not allow this ({_said(error)}); see which credentials are in use, and their policy"
             )
@@ -169,6 +187,8 @@ def plainly(url: str) -> Iterator[None]:
             raise
         if "Credential" in type(error).__name__:
             cure = "set them in the environment (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) or ~/.aws"
+            if url.startswith(BUCKETS):
+                cure = "put them under [hf] into ~/.aws/credentials"
             raise StoreError(f"{_place(url)}: {_said(error)}; {cure}") from None
         raise StoreError(_away(url, error)) from None
 

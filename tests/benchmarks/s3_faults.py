@@ -24,16 +24,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "curate"))
 
 from difference import difference
-from engine import RECIPE
 from stores import FAULTS, proxied, s3_server
-
-SETTINGS = "takes.min_s=1 clips.preset=ultrafast screen.rules={} select.rules={} pack.target_mb=1 limits.interval_s=10"
-
-
-def command(videos: list[str], output: str) -> list[str]:
-    settings = [word for setting in SETTINGS.split() for word in ("--set", setting)]
-    inputs = [word for video in videos for word in ("-i", video)]
-    return [sys.executable, "-m", "curate.cli", "run", RECIPE, *inputs, "-o", output, *settings]
+from whole_job import command
 
 
 def main() -> None:
@@ -46,7 +38,7 @@ def main() -> None:
     videos = [str(Path(video).absolute()) for video in given.videos]
     with tempfile.TemporaryDirectory() as folder, s3_server() as server:
         work = Path(folder)
-        subprocess.run(command(videos, str(work / "disk")), check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(command(videos, str(work / "disk")), check=True, capture_output=True)
         client = server.client()
         client.create_bucket(Bucket="jobs")
         print(
@@ -59,7 +51,11 @@ def main() -> None:
                 kills = 0
                 if given.kill:
                     process = subprocess.Popen(
-                        words, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+                        words,
+                        env=environment,
+                        start_new_session=True,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
                     )
                     wanted = random.Random(job).randint(100, 300)
                     while process.poll() is None and sum(proxy.requests.values()) < wanted:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import yarl
@@ -132,20 +132,49 @@ def azure_server() -> Iterator[AzureStore]:
             process.wait()
 
 
+_GCS = """
+import sys, threading
+from gcp_storage_emulator.exceptions import NotFound
+from gcp_storage_emulator.handlers import objects
+from gcp_storage_emulator.server import create_server
+
+unconditional, turn = objects._media_upload, threading.Lock()
+
+def media_upload(request, response, storage):
+    (wanted,) = request.query.get("ifGenerationMatch", [None])
+    with turn:
+        try:
+            there = storage.get_file_obj(request.params["bucket_name"], request.query["name"][0])["generation"]
+        except NotFound:
+            there = "0"
+        if wanted not in (None, there):
+            response.status = 412
+            return
+        unconditional(request, response, storage)
+
+objects._media_upload = media_upload
+create_server("127.0.0.1", int(sys.argv[1]), in_memory=True, default_bucket="reels").run()
+"""
+"""The emulator, and what it lacks: https://docs.cloud.google.com/storage/docs/request-preconditions"""
+
+
 @dataclass
 class GoogleStore(Store):
     """An emulator of Google Cloud Storage, with a bucket `reels`."""
 
     @property
     def environment(self) -> dict[str, str]:
-        return clean_environment() | {"STORAGE_EMULATOR_HOST": self.url}
+        """gcsfs asks over gRPC what kind of bucket it is, which the emulator never answers."""
+        return clean_environment() | {
+            "STORAGE_EMULATOR_HOST": self.url,
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        }
 
 
 @contextmanager
 def gcs_server() -> Iterator[GoogleStore]:
     port = free_port()
-    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--in-memory", "--default-bucket", "reels"]
+    command = [sys.executable, "-c", _GCS, str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait(port, process)
@@ -183,6 +212,14 @@ class Proxy(Store):
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
+    def refused(self, request: web.BaseRequest) -> web.Response | None:
+        """What this server does not do, where the one behind it would."""
+        return None
+
+    def behind(self, request: web.BaseRequest) -> str:
+        """Path and query of a request at the server behind."""
+        return request.raw_path
+
     def fault(self) -> str | None:
         drawn = self._random.random()
         for name, share in self.shares.items():
@@ -192,9 +229,12 @@ class Proxy(Store):
         return None
 
 
-def operation(request: web.BaseRequest) -> str:
-    """S3's name for a request."""
-    query, inside = request.rel_url.query, request.path.strip("/").count("/") > 0
+P = TypeVar("P", bound=Proxy)
+
+
+def operation(request: web.BaseRequest, behind: str) -> str:
+    """S3's name for a request, whose path and query at the server these are."""
+    query, inside = request.rel_url.query, behind.partition("?")[0].strip("/").count("/") > 0
     if request.method == "POST":
         return (
             "DeleteObjects" if "delete" in query else "CreateMultipart" if "uploads" in query else "CompleteMultipart"
@@ -209,9 +249,15 @@ def operation(request: web.BaseRequest) -> str:
 @contextmanager
 def proxied(store: Store, shares: Mapping[str, float] | None = None, seed: int = 0) -> Iterator[Proxy]:
     """A proxy in a thread of this process."""
+    with standing_before(store, Proxy("", shares or {}, seed)) as proxy:
+        yield proxy
+
+
+@contextmanager
+def standing_before(store: Store, proxy: P) -> Iterator[P]:
+    """The proxy, served in a thread of this process."""
     loop = asyncio.new_event_loop()
     started = threading.Event()
-    proxy = Proxy("", shares or {}, seed)
     stop = asyncio.Event()
 
     async def main() -> None:
@@ -241,12 +287,14 @@ def proxied(store: Store, shares: Mapping[str, float] | None = None, seed: int =
 
 async def _pass_on(proxy: Proxy, store: Store, session: ClientSession, request: web.BaseRequest) -> web.StreamResponse:
     assert request.transport is not None
-    name = operation(request)
+    name = operation(request, proxy.behind(request))
     proxy.requests[name] += 1
     proxy.lines.append(f"{name} {request.path}")
     if proxy.away:
         request.transport.abort()
         return web.Response(status=500)
+    if refusal := proxy.refused(request):
+        return refusal
     if request.headers.get("Expect"):
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await request.content.read()  # of any size
@@ -259,14 +307,14 @@ async def _pass_on(proxy: Proxy, store: Store, session: ClientSession, request: 
         request.transport.abort()
         return web.Response(status=500)
     if fault == "500":
-        return _error(500, "InternalError", "We encountered an internal error. Please try again.")
+        return error(500, "InternalError", "We encountered an internal error. Please try again.")
     if fault == "503":
-        return _error(503, "SlowDown", "Please reduce your request rate.")
+        return error(503, "SlowDown", "Please reduce your request rate.")
     if fault == "delay":
         await asyncio.sleep(1)
     between = ("transfer-encoding", "content-length", "expect")
     headers = {k: v for k, v in request.headers.items() if k.lower() not in between}
-    url = yarl.URL(f"{store.url}{request.raw_path}", encoded=True)
+    url = yarl.URL(f"{store.url}{proxy.behind(request)}", encoded=True)
     async with session.request(
         request.method, url, headers=headers, data=io.BytesIO(body), allow_redirects=False
     ) as answer:
@@ -291,5 +339,5 @@ async def _pass_on(proxy: Proxy, store: Store, session: ClientSession, request: 
     return web.Response(status=status, headers=kept, body=content)
 
 
-def _error(status: int, code: str, message: str) -> web.Response:
+def error(status: int, code: str, message: str) -> web.Response:
     return web.Response(status=status, text=_XML.format(code, message), content_type="application/xml")

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +9,8 @@ import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from stores import azure_server, proxied, s3_server
+from stores import KEY, SECRET, clean_environment, proxied, s3_server
+from whole_job import OTHERS, other_store
 
 TERM_S = 6.0
 
@@ -136,20 +136,25 @@ def test_lost_answers_lose_no_lease(server):
         assert proxy.faults["reset after"]
 
 
-@pytest.mark.skipif(not shutil.which("azurite-blob"), reason="needs azurite (npm install -g azurite)")
-def test_azure_has_the_same_lease():
-    with azure_server() as server, ExitStack() as stack:
-        first = stack.enter_context(holder(server, "az://reels/ds"))
-        assert said(first) == "held"
-        second = stack.enter_context(holder(server, "az://reels/ds"))
-        assert said(second).startswith(
-            f"busy az://reels/ds: another run is writing to this dataset (process {first.pid}"
-        )
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_stores_have_the_same_lease(kind):
+    with ExitStack() as stack:
+        try:
+            store, place = stack.enter_context(other_store(kind))
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        url = f"{place}/ds"
+        started = [stack.enter_context(holder(store, url)) for _ in range(3)]
+        words = {process: said(process) for process in started}
+        (first,) = [process for process, word in words.items() if word == "held"]
+        busy = f"busy {url}: another run is writing to this dataset (process {first.pid}"
+        assert [word.startswith(busy) for word in words.values()].count(True) == 2
         first.kill()
-        third = stack.enter_context(holder(server, "az://reels/ds"))
-        assert said(third) == "held"
-        third.stdin.close()
-        assert said(third) == "released"
+        second = stack.enter_context(holder(store, url))
+        assert said(second) == "held"
+        second.stdin.close()
+        assert said(second) == "released"
+        assert said(stack.enter_context(holder(store, url))) == "held"
 
 
 @pytest.mark.parametrize("url", ["hf://datasets/somebody/takes", "https://example.org/takes"])
@@ -159,3 +164,14 @@ def test_a_dataset_where_no_lease_can_be_is_refused(url):
 
     with pytest.raises(UrlError, match="cannot be written there"), exclusive(url):
         pass
+
+
+def test_the_hubs_buckets_are_asked_with_the_hubs_keys_alone(tmp_path):
+    """Keys of somebody's for AWS, which their environment holds, go to nobody else."""
+    environment = clean_environment() | {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    environment |= {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    words = [sys.executable, "-m", "curate.cli", "status", "hf://buckets/org/reels/ds"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Generate S3 credentials" in done.stderr
+    assert "under [hf] into ~/.aws/credentials" in done.stderr

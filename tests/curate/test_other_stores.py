@@ -1,14 +1,15 @@
-"""A dataset's files on the clouds of Google and Azure, as their emulators have them, and films on the Hub."""
+"""Datasets on Google's and Azure's clouds and in the Hub's buckets, as emulators have them; films in repositories."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
-from stores import azure_server, gcs_server
+from excerpts import excerpt
+from whole_job import OTHERS, other_store, whole_job
 
 from curate.remote import StoreError, plainly
 from tests.pipelines.hub_server import TOKEN, serving
@@ -50,26 +51,30 @@ print("all right")
 """
 
 
-def use(store, url, tmp_path):
-    words = [sys.executable, "-c", USER, url, str(tmp_path / "film.mp4")]
-    return subprocess.run(words, env=store.environment, capture_output=True, text=True)
+@pytest.fixture(scope="module", params=OTHERS)
+def other(request):
+    """Another store than S3, and an address there."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(other_store(request.param))
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
 
 
-def test_google(tmp_path):
-    """The emulator heeds no `ifGenerationMatch`, so that who may write is not put to the test here."""
-    pytest.importorskip("gcsfs")
-    pytest.importorskip("gcp_storage_emulator")
-    with gcs_server() as store:
-        done = use(store, "gs://reels", tmp_path)
+def test_files(other, tmp_path):
+    store, place = other
+    words = [sys.executable, "-c", USER, place, str(tmp_path / "film.mp4")]
+    done = subprocess.run(words, env=store.environment, capture_output=True, text=True)
     assert done.stdout == "all right\n", done.stderr
 
 
-@pytest.mark.skipif(not shutil.which("azurite-blob"), reason="needs azurite (npm install -g azurite)")
-def test_azure(tmp_path):
-    pytest.importorskip("adlfs")
-    with azure_server() as store:
-        done = use(store, "az://reels", tmp_path)
-    assert done.stdout == "all right\n", done.stderr
+@pytest.mark.slow
+def test_a_whole_job_from_sources_to_shards_there_is_as_on_a_disk(other, footage, tmp_path):
+    job = whole_job(*other, [excerpt(footage / "footage/edited/bikes.mp4", tmp_path / "bikes.mp4", 2)], tmp_path)
+    assert job.first["states"]["source"]["kept"] == 1
+    assert job.first["states"]["clip"]["kept"] >= 1
+    assert job.again["tasks"] == 0
+    assert not job.found
 
 
 SOURCES = """
@@ -105,6 +110,30 @@ def test_the_hub_has_sources_and_one_that_changes_is_another(tmp_path):
     assert after[first][1] == "six"
     assert before[first][0] != after[first][0]
     assert before[second] == after[second]
+
+
+COUNT = """
+import sys
+from curate.folder import Folder
+place = Folder("hf://buckets/org/reels/counted")
+place.write("a", b"one")
+print(place.read("a").decode(), *place.tree(""))
+"""
+
+
+def test_a_request_too_many_is_asked_of_the_hub_again():
+    with other_store("hf") as (gateway, _):
+        gateway.too_many = 2
+        words = [sys.executable, "-c", COUNT]
+        done = subprocess.run(words, env=gateway.environment, capture_output=True, text=True)
+    assert done.stdout == "one a\n", done.stderr
+    assert not gateway.too_many
+
+
+def test_what_googles_client_says_is_understood():
+    """It has one class of errors for what is forbidden and for much else."""
+    with pytest.raises(PermissionError, match="policy"), plainly("gs://reels/ds"):
+        raise OSError("Forbidden: reels/ds\nno storage.objects.create")
 
 
 @pytest.mark.parametrize(("status", "told"), [(404, FileNotFoundError), (503, StoreError)])
