@@ -14,7 +14,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dask
@@ -35,6 +35,9 @@ NO_WORKERS_S = 600.0
 COUNT_EVERY_S = 2.0
 """Seconds between two looks at how many threads there are: one call of a millisecond, and a worker that has come is
 given work long before its first batch would be done."""
+UPKEEP_EVERY = 2000
+"""Tasks after which it is seen to that what they wrote is not too many files: a worker packs those in some seconds, and
+whoever reads a dataset whose run was killed has no more of them in memory, at a tenth of a megabyte each."""
 STARTS = 3
 """How often a local cluster is started whose workers die meanwhile; a kill by chance hardly comes three times."""
 DEAD_BEFORE_START = 100
@@ -176,13 +179,19 @@ def perform_alike(
     return perform(dataset_url, recipe_text, tasks, ticket)
 
 
+def _ticket() -> str:
+    return uuid.uuid4().hex
+
+
 @dataclass
 class _Batch:
     tasks: list[Task]
     after: _Group | None = None
     deaths: int = 0
     """How many workers have died while they ran it. One that died while it waited is not its fault."""
-    ticket: str = field(default_factory=lambda: uuid.uuid4().hex)
+    upkeep: bool = False
+    """Of no source and of no stage: not counted."""
+    ticket: str = field(default_factory=_ticket)
 
 
 @dataclass
@@ -206,6 +215,8 @@ class Driver:
     resources: dict[str, float] = field(default_factory=dict)
     heard: Callable[[str, float], None] = lambda task, video_s: None
     """Called with a task's name and its seconds of video so far, now and then while it runs."""
+    upkeep: Callable[[], list[Task]] = list
+    """Asked every `UPKEEP_EVERY` tasks for what else there is to do meanwhile, unless some of that is under way."""
 
     def run(self, sources: Iterable[list[Task]]) -> None:
         """Do all tasks. Each list holds one source's tasks, of which the last needs the others done.
@@ -219,6 +230,7 @@ class Driver:
         self._mean_s = BATCH_S
         self._began: Counter[str] = Counter()
         self._unbegun = 0
+        self._since_upkeep = self._upkeeping = 0
         room, counted = max(2, IN_FLIGHT_PER_THREAD * threads(self.client)), time.monotonic()
         self._manned = counted
         finished: queue.SimpleQueue[distributed.Future] = queue.SimpleQueue()
@@ -299,13 +311,21 @@ class Driver:
             raise JobError(
                 f"a worker cannot import longtake ({error}): install it there, in this version, and run again"
             ) from error
+        self._unbegun = 0
+        self._began.pop(batch.ticket, None)
+        if batch.upkeep:
+            self._upkeeping -= 1
+            return
         for task, receipt in zip(batch.tasks, receipts, strict=True):
             seconds = sum(receipt.seconds.values())
             self._mean_s += 0.2 * (seconds - self._mean_s)
             self.done(task, receipt)
-        self._unbegun = 0
-        self._began.pop(batch.ticket, None)
         self._arrived(batch.after)
+        self._since_upkeep += len(batch.tasks)
+        if self._since_upkeep >= UPKEEP_EVERY and not self._upkeeping:
+            tasks = self.upkeep()
+            self._ready += [_Batch([task], upkeep=True) for task in tasks]
+            self._since_upkeep, self._upkeeping = 0, len(tasks)
 
     def _arrived(self, group: _Group | None) -> None:
         if group is None:
@@ -332,7 +352,7 @@ class Driver:
         alone = len(batch.tasks) == 1
         deaths = batch.deaths + (began if alone else 1)
         if not alone or deaths < self.attempts:
-            self._ready += [_Batch([task], batch.after, deaths) for task in batch.tasks]
+            self._ready += [replace(batch, tasks=[task], deaths=deaths, ticket=_ticket()) for task in batch.tasks]
             return
         (task,) = batch.tasks
         if task["kind"] in {"table", "digests", "group", "pack", "merge"}:

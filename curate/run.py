@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import distributed
@@ -128,7 +129,7 @@ class _Job:
         keys = {file.path: plan.ingest_key(file.path, file.fingerprint, file.user) for file in found.files.values()}
         new = [file for file in found.files.values() if keys[file.path] not in present]
         tasks = ([{"kind": "ingest", "key": keys[file.path], **vars(file)}] for file in new)
-        self._drive("probe", tasks, len(new))
+        self._drive("probe", tasks, len(new), tables=[sources.INPUTS.name])
         # First, for Arrow holds a tenth of a megabyte for each file of a table that it reads.
         self._compact([sources.INPUTS.name])
         rows = self.dataset.scan(sources.INPUTS).to_table()
@@ -208,7 +209,8 @@ class _Job:
                 plan.source_tasks(segment, usable, present, self.recipe.limits.interval_s),
             )
             idle = not total
-            self._drive(name, pending, total, video_s, _common_resources(segment))
+            written = [*tables, errors.TABLE.name]
+            self._drive(name, pending, total, video_s, _common_resources(segment), tables=written)
         else:
             stage = segment.stages[0]
             if isinstance(stage, TableStage):
@@ -236,14 +238,26 @@ class _Job:
 
     def _compact(self, tables: Sequence[str]) -> None:
         """Have the workers gather the loose parts of tables that have too many, and merge small packs."""
-        found = {table: packs.view(self.dataset, table) for table in tables}
-        crowded = [table for table in tables if packing.crowded(found[table])]
-        shares = [(table, share) for table in crowded for share in packing.shares(self.dataset, table)]
-        tasks = [{"kind": "pack", "table": table, "first": first, "last": last} for table, (first, last) in shares]
-        self._drive("pack tables", ([task] for task in tasks), len(tasks), counted=False)
-        found |= {table: packs.view(self.dataset, table) for table in crowded}
-        merges = [{"kind": "merge", "table": table} for table in tables if packing.mergeable(found[table])]
+        found = self._views(tables)
+        if shares := self._shares(found):
+            self._drive("pack tables", ([task] for task in shares), len(shares), counted=False)
+            found = self._views(tables)
+        merges = _merges(found)
         self._drive("merge packs", ([task] for task in merges), len(merges), counted=False)
+
+    def _upkeep(self, tables: Sequence[str]) -> list[Task]:
+        """The same while tasks write to the tables: without it a run of days that is killed leaves as many files as it
+        has done tasks, and whoever looks at the dataset then has them all in memory."""
+        found = self._views(tables)
+        return self._shares(found) or _merges(found)
+
+    def _views(self, tables: Sequence[str]) -> dict[str, packs.View]:
+        return {table: packs.view(self.dataset, table) for table in tables}
+
+    def _shares(self, found: Mapping[str, packs.View]) -> list[Task]:
+        crowded = [table for table, view in found.items() if packing.crowded(view)]
+        shares = [(table, share) for table in crowded for share in packing.shares(self.dataset, table)]
+        return [{"kind": "pack", "table": table, "first": first, "last": last} for table, (first, last) in shares]
 
     def _slices(self, segment: plan.Segment, state: plan.State) -> None:
         wanted = [need for stage in segment.stages for need in plan.needed_slices(stage, state)]
@@ -271,7 +285,13 @@ class _Job:
         video_s: float = 0.0,
         resources: dict[str, float] | None = None,
         counted: bool = True,
+        tables: Sequence[str] = (),
     ) -> None:
+        """Have the workers do tasks.
+
+        Args:
+            tables: those that they write, which are kept from growing into too many files meanwhile.
+        """
         if not total:
             return
         self._tasks += total if counted else 0
@@ -290,8 +310,8 @@ class _Job:
                 self.reporter.advance(receipt, name, 1, whole if video_s else 0.0)
 
         attempts = self.recipe.limits.attempts
-        heard = self.reporter.heard
-        Driver(client, self.dataset.url, self._text, attempts, done, resources or {}, heard).run(pending)
+        heard, upkeep = self.reporter.heard, partial(self._upkeep, tables)
+        Driver(client, self.dataset.url, self._text, attempts, done, resources or {}, heard, upkeep).run(pending)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -326,6 +346,10 @@ class _Job:
                 self.dataset.remove(path)
         for path in self.dataset.tree("intervals"):
             self.dataset.remove(path)
+
+
+def _merges(found: Mapping[str, packs.View]) -> list[Task]:
+    return [{"kind": "merge", "table": table} for table, view in found.items() if packing.mergeable(view)]
 
 
 def _common_resources(segment: plan.Segment) -> dict[str, float]:

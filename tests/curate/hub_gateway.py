@@ -24,14 +24,15 @@ class Gateway(Proxy):
     namespace: str = "org"
     too_many: int = 0
     """Requests that are still to be one too many."""
-    config: Path = Path()
+    home: Path = Path()
+    """Of the files that ~/.aws has."""
 
     @property
     def environment(self) -> dict[str, str]:
         """With the profile as the Hub says, and somebody's keys for AWS that are nobody's business here."""
         return clean_environment() | {
-            "AWS_CONFIG_FILE": str(self.config),
-            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "AWS_CONFIG_FILE": str(self.home / "config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(self.home / "credentials"),
             "AWS_ACCESS_KEY_ID": "AKIAOFSOMEBODY",
             "AWS_SECRET_ACCESS_KEY": "secretofsomebody",
             "AWS_SESSION_TOKEN": "sessionofsomebody",
@@ -72,9 +73,8 @@ def hub_gateway() -> Iterator[Gateway]:
         client = store.client()
         client.create_bucket(Bucket="reels")
         client.close()
-        with standing_before(store, Gateway("", config=Path(folder, "config"))) as gateway:
-            gateway.config.write_text(
-                f"[profile hf]\naws_access_key_id = {HUB_KEY}\naws_secret_access_key = {HUB_SECRET}\n"
-                f"endpoint_url = {gateway.url}/somebody\n"
-            )
+        with standing_before(store, Gateway("", home=Path(folder))) as gateway:
+            (gateway.home / "config").write_text(f"[profile hf]\nendpoint_url = {gateway.url}/somebody\n")
+            keys = f"aws_access_key_id = {HUB_KEY}\naws_secret_access_key = {HUB_SECRET}"
+            (gateway.home / "credentials").write_text(f"[hf]\n{keys}\n")
             yield gateway

@@ -8,9 +8,16 @@ import pytest
 from difference import difference
 from engine import compact, curate
 from excerpts import excerpt
+from rich.console import Console
 from verbs import command
 
+from curate import cluster
 from curate.dataset import Dataset
+from curate.packs import is_pack
+from curate.place import Place
+from curate.progress import Reporter
+from curate.recipe import load
+from curate.run import run
 
 RECIPE = """
 name: cheap
@@ -77,6 +84,33 @@ def test_packed_it_is_the_same_dataset_and_there_is_nothing_to_do(made, copy, fi
     assert curate([films], copy, scheduler, [], recipe).tasks == 0
     assert {path: path.read_bytes() for path in copy.glob("tables/*/*.parquet")} == before
     assert json.loads(command("status", copy, "--json").stdout)["parts"]["clips"] == 4
+
+
+class Watching(Reporter):
+    """Counts the loose parts of a table whenever a task is done."""
+
+    def __init__(self, table):
+        super().__init__(Console(stderr=True), quiet=True)
+        self.table, self.most = table, 0
+
+    def advance(self, *told):
+        super().advance(*told)
+        names = [path.name for path in self.table.glob("[!.]*.parquet")]
+        self.most = max(self.most, sum(not is_pack(name) for name in names))
+
+
+def test_a_step_of_many_tasks_packs_what_they_write_meanwhile(recipe, scheduler, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "UPKEEP_EVERY", 50)
+    (tmp_path / "texts").mkdir()
+    for number in range(800):
+        (tmp_path / f"texts/{number}.mp4").write_text(f"no video {number}")
+    dataset = tmp_path / "dataset"
+    with Watching(dataset / "tables/inputs") as reporter:
+        run(load(recipe), [str(tmp_path / "texts")], str(dataset), reporter, Place(scheduler))
+    assert reporter.most < 700
+    found = json.loads(command("status", dataset, "--json").stdout)
+    assert found["states"]["source"] == {"kept": 0, "rejected": 0, "failed": 800}
+    assert len(Dataset(str(dataset)).keys("inputs")) == 800
 
 
 def test_a_packed_source_that_changed_is_done_again_and_no_other(copy, films, recipe, scheduler, tmp_path):
