@@ -153,8 +153,9 @@ class Dataset(Folder):
         return ds.dataset([files, some]) if files else some
 
     def table_names(self) -> list[str]:
-        """The tables that have parts."""
-        return [name for name in sorted(self.folders("tables")) if self.names(f"tables/{name}")]
+        """The tables that have parts. One listing, for on an object store each is a request."""
+        inside = [path.split("/") for path in self.tree("tables")]
+        return sorted({name for _, name, *file in inside if len(file) == 1})
 
     def settle(self) -> None:
         """Finish what a process left that was killed while it packed. Only for the holder of the dataset's lock."""

@@ -196,16 +196,6 @@ class Folder:
             return []
         return [f["name"].rsplit("/", 1)[-1] for f in found if f["type"] == "file"]
 
-    def folders(self, relative: str) -> list[str]:
-        """Names of the folders directly in a sub-folder; empty where there is none."""
-        try:
-            if not self.local:
-                self.fs.invalidate_cache()
-            found = self.fs.ls(self.path(relative), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return [f["name"].rstrip("/").rsplit("/", 1)[-1] for f in found if f["type"] == "directory"]
-
     def tree(self, relative: str) -> list[str]:
         """Relative paths of all the files below a sub-folder."""
         return list(self.sizes(relative))

@@ -246,8 +246,7 @@ class _Job:
         self._drive("merge packs", ([task] for task in merges), len(merges), counted=False)
 
     def _upkeep(self, tables: Sequence[str]) -> list[Task]:
-        """The same while tasks write to the tables: without it a run of days that is killed leaves as many files as it
-        has done tasks, and whoever looks at the dataset then has them all in memory."""
+        """The same while tasks write to the tables, that a run of days which is killed leaves few files."""
         found = self._views(tables)
         return self._shares(found) or _merges(found)
 
