@@ -36,8 +36,8 @@ COUNT_EVERY_S = 2.0
 """Seconds between two looks at how many threads there are: one call of a millisecond, and a worker that has come is
 given work long before its first batch would be done."""
 UPKEEP_EVERY = 10_000
-"""Tasks after which it is seen to that what they wrote is not too many files: as many as one task packs. With a fifth of
-that, packing and merging took as long as the tasks themselves where these were of milliseconds."""
+"""Tasks after which it is seen to that what they wrote is not too many files: as many as one task packs. With a fifth
+of that, what is merged again and again cost half as much as the tasks, where these were of milliseconds."""
 STARTS = 3
 """How often a local cluster is started whose workers die meanwhile; a kill by chance hardly comes three times."""
 DEAD_BEFORE_START = 100
