@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -40,6 +41,8 @@ def client(place: Place) -> distributed.Client:
         ClusterError: it cannot be reached.
     """
     security = place.security()
+    # That a connection closed while a message was under way it logs as news, with the traceback; we say it in a line.
+    logging.getLogger("distributed.batched").setLevel(logging.WARNING)
 
     def connected() -> distributed.Client:
         return _Client(place.address, timeout=CONNECT_S, security=security, set_as_default=False)
