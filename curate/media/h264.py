@@ -151,6 +151,8 @@ def _chroma_and_depth(read: _Bits) -> tuple[int, int]:
     if chroma == 3:
         read.bits(1)
     depth = 8 + max(read.ue(), read.ue())
+    if chroma > 3 or depth > 14:
+        raise MalformedError("a sequence parameter set has values that H.264 does not allow")
     read.bits(1)
     if read.bits(1):
         for number in range(12 if chroma == 3 else 8):

@@ -30,6 +30,12 @@ def test_sequence_parameter_set(tmp_path: Path, size: tuple[int, int], profile: 
     assert read_record(sets.record()) == (nals, 4)
 
 
+def test_colours_that_no_h264_has_are_malformed() -> None:
+    """Found by fuzzing: such a set could not be written into a record."""
+    with pytest.raises(MalformedError, match="does not allow"):
+        Sps.parse(bytes.fromhex("676400138040de532641affa9f"))
+
+
 @given(st.binary(max_size=80))
 def test_hostile_bytes_are_malformed_or_read(data: bytes) -> None:
     for read in (
