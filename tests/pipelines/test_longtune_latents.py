@@ -293,7 +293,7 @@ def test_pictures_are_those_on_screen():
     ]
 
 
-@pytest.mark.parametrize("spoil", ["cut", "nan", "foreign", "empty"])
+@pytest.mark.parametrize("spoil", ["cut", "nan", "no type", "foreign", "empty"])
 def test_broken_latents_are_bad_takes(made, tmp_path, spoil):
     index = build_index(list_shards(made / "shards"))
     take = index.takes[0]
@@ -302,6 +302,8 @@ def test_broken_latents_are_bad_takes(made, tmp_path, spoil):
         data = data[:-100]
     elif spoil == "nan":
         data[-200:] = b"\xff" * 200
+    elif spoil == "no type":  # as a fuzzer found it
+        data = data.replace(b'"dtype"', b'"dtyp&"')
     elif spoil == "foreign":
         data = bytearray(save({"x": torch.zeros(3)}))
     else:

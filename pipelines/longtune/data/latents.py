@@ -83,6 +83,7 @@ class _Layout:
         values, data = _header(file)
         try:
             told, tensor = values["__metadata__"], values["latents"]
+            kind = tensor["dtype"]
             self._shape = [int(size) for size in tensor["shape"]]
             frames, channels, *_ = self._shape
             self._start = data + int(tensor["data_offsets"][0])
@@ -99,7 +100,7 @@ class _Layout:
             )
         except (LookupError, TypeError, ValueError, RecursionError) as error:
             raise BadTakeError(_FOREIGN.format("latents")) from error
-        right = tensor["dtype"] == "F16" and len(self._shape) == 4 and min(self._shape) > 0
+        right = kind == "F16" and len(self._shape) == 4 and min(self._shape) > 0
         if not right or self.mean.shape != (channels,) or self.std.shape != (channels,):
             raise BadTakeError(_FOREIGN.format("latents"))
 
