@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from curate.media.frame import converted
 from curate.media.probe import probe
 from curate.media.video import Decode, Timing
 from tests.curate.films import (
@@ -158,6 +159,23 @@ def test_no_picture_starts_threads_of_its_own(tmp_path: Path) -> None:
     held += list(decode)
     assert [frame.bgr.shape for frame in held] == [held[0].bgr.shape] * 20
     assert psutil.Process().num_threads() <= before
+
+
+def test_a_conversion_does_not_depend_on_those_before_it() -> None:
+    """Though one scaler does them all: a broadcast changes its size and colours on the way."""
+    rng = np.random.default_rng(5)
+    pictures = []
+    for pix_fmt in ("yuv420p10le", "yuv422p12le", "yuva420p", "bgra", "gray16le"):
+        for size, colours in (((96, 64), (1, 1)), ((98, 66), (2, 5))):
+            picture = av.VideoFrame(*size, pix_fmt)
+            for plane in picture.planes:
+                plane.update(rng.integers(0, 256, plane.buffer_size, np.uint8).tobytes())
+            picture.color_range, picture.colorspace = colours
+            pictures.append(picture)
+    for number in rng.integers(0, len(pictures), 100):
+        picture, width = pictures[number], int(rng.choice([96, 48]))
+        alone = picture.reformat(width=width, height=64, format="yuv420p")
+        assert (converted(picture, width=width, height=64, format="yuv420p").to_ndarray() == alone.to_ndarray()).all()
 
 
 def test_alpha_of_a_real_file(footage: Path, tmp_path: Path) -> None:
