@@ -36,17 +36,17 @@ class HubBuckets(S3FileSystem):
 
     Args:
         namespace: a user or an organisation of the Hub.
+        gateway: scheme and host.
         config_kwargs: of botocore's `Config`.
     """
 
     protocol: ClassVar[str] = "hf"
 
-    def __init__(self, namespace: str, config_kwargs: dict[str, Any], **more: Any) -> None:
+    def __init__(self, namespace: str, gateway: str, config_kwargs: dict[str, Any], **more: Any) -> None:
         self.namespace = namespace
-        gateway = urlsplit(_profile().get("endpoint_url", GATEWAY))
         super().__init__(
             profile=PROFILE,
-            endpoint_url=f"{gateway.scheme}://{gateway.netloc}/{namespace}",
+            endpoint_url=f"{gateway}/{namespace}",
             client_kwargs={"region_name": "us-east-1"},
             config_kwargs={
                 "request_checksum_calculation": "when_required",
@@ -87,11 +87,9 @@ def buckets(url: str, **options: Any) -> tuple[HubBuckets, str]:
     named = _ADDRESS.fullmatch(url)
     if named is None:
         raise UrlError(f"{url}: write it as {BUCKETS}NAMESPACE/BUCKET/FOLDER")
-    if not _profile():
+    profile = botocore.session.get_session().full_config["profiles"].get(PROFILE)
+    if not profile:
         raise UrlError(f"{url}: there is no profile [{PROFILE}] with keys for the Hub's buckets; {CURE}")
-    fs = HubBuckets(named[1], **options)
+    gateway = urlsplit(profile.get("endpoint_url", GATEWAY))  # the Hub has its users write a namespace there, too
+    fs = HubBuckets(named[1], f"{gateway.scheme}://{gateway.netloc}", **options)
     return fs, fs._strip_protocol(url)
-
-
-def _profile() -> dict[str, Any]:
-    return dict(botocore.session.get_session().full_config["profiles"].get(PROFILE, {}))
