@@ -209,8 +209,8 @@ class _Job:
                 plan.source_tasks(segment, usable, present, self.recipe.limits.interval_s),
             )
             idle = not total
-            written = [*tables, errors.TABLE.name]
-            self._drive(name, pending, total, video_s, _common_resources(segment), tables=written)
+            # Not the errors: what a try filed that was killed since, the next one takes back, and finds it loose.
+            self._drive(name, pending, total, video_s, _common_resources(segment), tables=tables)
         else:
             stage = segment.stages[0]
             if isinstance(stage, TableStage):

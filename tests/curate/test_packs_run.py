@@ -12,12 +12,13 @@ from rich.console import Console
 from verbs import command
 
 from curate import cluster
-from curate.dataset import Dataset
+from curate.dataset import Dataset, to_arrow
 from curate.packs import is_pack
 from curate.place import Place
 from curate.progress import Reporter
 from curate.recipe import load
 from curate.run import run
+from schemas import errors
 
 RECIPE = """
 name: cheap
@@ -111,6 +112,47 @@ def test_a_step_of_many_tasks_packs_what_they_write_meanwhile(recipe, scheduler,
     found = json.loads(command("status", dataset, "--json").stdout)
     assert found["states"]["source"] == {"kept": 0, "rejected": 0, "failed": 800}
     assert len(Dataset(str(dataset)).keys("inputs")) == 800
+
+
+class Filing(Reporter):
+    """Files errors as tries do that are killed before their parts are in place, as soon as those are to be made."""
+
+    def __init__(self, dataset, keys):
+        super().__init__(Console(stderr=True), quiet=True)
+        self.dataset, self.keys = dataset, keys
+
+    def step(self, name, *told):
+        if name.startswith("signals"):
+            row = {
+                "source_id": "s",
+                "clip_id": None,
+                "path": "p",
+                "stage": "t",
+                "error": "E",
+                "message": "m",
+                "traceback": "",
+            }
+            for key in self.keys:
+                self.dataset.write_part(errors.TABLE, key, to_arrow(errors.TABLE, [row]), {})
+        super().step(name, *told)
+
+
+def test_what_a_killed_try_filed_is_taken_back_though_tables_are_packed_meanwhile(
+    films, recipe, scheduler, tmp_path, monkeypatch
+):
+    many = shutil.copytree(films, tmp_path / "films")
+    for number in range(20):
+        shutil.copy(films / "0.mkv", many / f"more{number}.mkv")
+        with open(many / f"more{number}.mkv", "ab") as file:
+            file.write(b"\xec\x81" + bytes([100 + number]))
+    curate([many], tmp_path / "undisturbed", scheduler, [], recipe)
+    undisturbed = Dataset(str(tmp_path / "undisturbed"))
+    keys = {key for table in ("signals", "boundaries", "clips", "decodes") for key in undisturbed.keys(table)}
+    dataset = Dataset(str(tmp_path / "dataset"))
+    monkeypatch.setattr(cluster, "UPKEEP_EVERY", 1)
+    with Filing(dataset, [*keys, *(f"{number:032x}" for number in range(300))]) as reporter:
+        run(load(recipe), [str(many)], dataset.url, reporter, Place(scheduler))
+    assert contents(dataset.root) == contents(undisturbed.root)
 
 
 def test_a_packed_source_that_changed_is_done_again_and_no_other(copy, films, recipe, scheduler, tmp_path):
